@@ -16,6 +16,7 @@ pub mod history;
 pub mod http;
 pub mod namespace;
 pub mod openssl;
+pub mod postgres;
 pub mod process_group;
 pub mod raw_cloud;
 pub mod raw_device;

@@ -233,12 +233,12 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand webhook; and
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand webhook; and __fish_seen_subcommand_from help" -f -a "dead-letters" -d 'List the events that receivers rejected (time, webhook, device, id, answer), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand webhook; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "init" -d 'Create an empty store'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "init" -d 'Create an empty store: a file, or the tables in a database'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and not __fish_seen_subcommand_from init help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "init" -d 'Create an empty store'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "init" -d 'Create an empty store: a file, or the tables in a database'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -s h -l help -d 'Print help'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
@@ -305,7 +305,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from token" -f -a "revoke" -d 'Revoke an API token'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "list" -d 'List who did what, newest first (time, who, what, device, detail, address), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from webhook" -f -a "dead-letters" -d 'List the events that receivers rejected (time, webhook, device, id, answer), separated by tabs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from store" -f -a "init" -d 'Create an empty store'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from store" -f -a "init" -d 'Create an empty store: a file, or the tables in a database'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "accept" -d 'Reset a floor that is wrong to the time that the clock shows'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::accounts::AccountHandler;
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
-use fedecks_store::{DeviceQuery, DeviceStore, StoreMonitor};
+use fedecks_store::{BoxFuture, DeviceQuery};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -46,10 +45,12 @@ pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), Serve
         .enable_all()
         .build()
         .map_err(ServerError::io("start the runtime"))?;
+    // A database has its notes already when the server has stopped.
+    let last_tasks = config.store.file().map_or(Duration::ZERO, |_| LAST_TASKS);
     let served = runtime.block_on(serve(config, ready_file));
     // Not as long as the system resolves a name. A start may be waiting for another server, which is left at once.
     let stopped_in_order = matches!(served, Ok(true));
-    runtime.shutdown_timeout(if stopped_in_order { LAST_TASKS } else { Duration::ZERO });
+    runtime.shutdown_timeout(if stopped_in_order { last_tasks } else { Duration::ZERO });
     served.map(drop)
 }
 
@@ -104,6 +105,8 @@ pub struct App {
     stopping: watch::Sender<bool>,
     /// Has messages to devices expire. Aborted when this is dropped.
     expiring: JoinSet<()>,
+    /// Has the store write its notes.
+    closing: BoxFuture<'static, ()>,
     // Aborted when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -120,11 +123,7 @@ impl App {
         let preflight = preflight::check(&config)?;
         preflight.log();
         let config = Arc::new(config);
-        let for_store = config.clone();
-        // It may wait for another server to end.
-        let store = spawn_blocking(move || store::open_for_server(&for_store)).await;
-        let store =
-            Arc::new(store.map_err(|error| ServerError::io("open the store")(error.into()))??);
+        let store = store::open_for_server(&config).await?;
         if config.secrets.generated().is_some() {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
@@ -133,7 +132,7 @@ impl App {
         let keyring = config.secrets.keyring()?;
         if let Some(file) = missing {
             let one = DeviceQuery { limit: 1, ..DeviceQuery::default() };
-            if !store.devices_page(&one).await?.is_empty() {
+            if !store.devices.devices_page(&one).await?.is_empty() {
                 tracing::warn!(
                     file = %file.display(),
                     "generated a new one, as it was missing: all devices have to log in again, unless you stop the \
@@ -147,19 +146,20 @@ impl App {
             keeper.map_err(|error| ServerError::io("read the clock's floor")(error.into()))?;
         let clock = keeper.clock().clone();
         let listen = listeners::load(&config, preflight.certificates, &keyring.ticket_secret())?;
-        let denylist = Denylist::load(store.clone()).await?;
-        let tokens = ApiTokens::load(store.clone(), clock.clone()).await?;
+        let denylist = Denylist::load(store.devices.clone()).await?;
+        let tokens = ApiTokens::load(store.api_tokens.clone(), clock.clone()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(keeper.run());
 
-        let failed_logins = FailedLogins::load(config.failed_logins, store.clone()).await?;
-        let audit_trail = AuditTrail::new(store.clone());
-        tasks.spawn(expiry::run(store.clone(), clock.clone()));
+        let failed_logins = FailedLogins::load(config.failed_logins, store.known_logins).await?;
+        let audit_trail = AuditTrail::new(store.audit.clone());
+        tasks.spawn(expiry::run(store.all.clone(), clock.clone()));
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
         let registrations = RegistrationRecorder::new(events.clone(), counters.clone());
-        let accounts = AccountHandler::new(store.clone())
+        let accounts = store
+            .handler
             .failed_logins(failed_logins.clone())
             .may_reregister(config.registration.may_reregister)
             .observer(Arc::new(registrations.clone()));
@@ -169,15 +169,15 @@ impl App {
         let kept = KeptEvents::new(&config.webhooks);
         let handler =
             RecordingHandler::new(accounts, denylist.clone(), kept.clone(), counted, recorders);
-        let cloud = Fedecks::builder(handler, keyring, store.clone());
+        let cloud = Fedecks::builder(handler, keyring, store.devices.clone());
         let with_clients = config.listeners.iter().enumerate();
         let cloud = with_clients.fold(cloud, |cloud, (index, listener)| match &listener.clients {
             Some(clients) => cloud.certificates(index, clients.rules),
             None => cloud,
         });
         let cloud = cloud
-            .messages(store.clone())
-            .device_queue(store.clone())
+            .messages(store.messages.clone())
+            .device_queue(store.device_queue.clone())
             .denylist(denylist.clone())
             .clock(clock.clone())
             .options(options(&config))
@@ -192,8 +192,8 @@ impl App {
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
         let webhooks =
-            Webhooks::start(&config.webhooks, store.clone(), (&events, &kept), &clock).await?;
-        let monitor: Arc<dyn StoreMonitor> = store.clone();
+            Webhooks::start(&config.webhooks, store.queues, (&events, &kept), &clock).await?;
+        let monitor = store.monitor;
         let request_memory = RequestMemory::new(config.request_memory);
         let metrics = Metrics::new();
         metrics.register(counters.clone());
@@ -209,9 +209,9 @@ impl App {
         metrics.register(message_counters.clone());
         let consumers = LogConsumers::default();
         metrics.register(consumers.clone());
-        tasks.spawn(consumers.run(store.clone()));
+        tasks.spawn(consumers.run(store.all));
         let device_messages =
-            DeviceMessages::new(store.clone(), cloud.hub(), clock.clone(), message_counters);
+            DeviceMessages::new(store.device_queue, cloud.hub(), clock.clone(), message_counters);
         let mut expiring = JoinSet::new();
         expiring.spawn(expiry::run_messages(device_messages.clone(), stopped.clone()));
         let health = health::filter(monitor, clock.clone(), &stopped);
@@ -219,14 +219,14 @@ impl App {
         tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
             hub: cloud.hub(),
-            accounts: store.clone(),
-            claims: store.clone(),
-            registrations: store.clone(),
-            devices: store.clone(),
-            messages: store.clone(),
-            consumers: store.clone(),
+            accounts: store.accounts,
+            claims: store.claims,
+            registrations: store.registrations,
+            devices: store.devices,
+            messages: store.messages,
+            consumers: store.consumers,
             device_messages,
-            audit: store,
+            audit: store.audit,
             audit_trail,
             events,
             streams,
@@ -248,8 +248,19 @@ impl App {
         });
         let server = fedecks_cloud::serve(root::filter(&cloud, &state, health), options)?;
         state.metrics.register(server.monitor());
-        let (hub, _tasks) = (cloud.hub(), tasks);
-        Ok(Self { config, server, hub, tokens, certificates, webhooks, stopping, expiring, _tasks })
+        let (hub, closing, _tasks) = (cloud.hub(), store.closing, tasks);
+        Ok(Self {
+            config,
+            server,
+            hub,
+            tokens,
+            certificates,
+            webhooks,
+            stopping,
+            expiring,
+            closing,
+            _tasks,
+        })
     }
 
     /// Disconnects every device, within the configured deadline, and stores the events that are not
@@ -275,6 +286,9 @@ impl App {
             tracing::warn!("messages to devices may have their final state without an event");
         }
         self.webhooks.end().await;
+        if tokio::time::timeout(LAST_TASKS, self.closing).await.is_err() {
+            tracing::warn!("the store may lack its last notes");
+        }
         tracing::info!("stopped");
     }
 

@@ -24,6 +24,13 @@ pub(crate) enum ServerError {
          would let in every device that was revoked or blocked"
     )]
     NoStore(StoreError),
+    #[error(
+        "{0}: if `store` names the wrong database, name the right one; if its tables are lost, restore a dump with \
+         pg_restore. For a new installation `fedecks-cloud store init` makes empty tables, which would let in every \
+         device that was revoked or blocked"
+    )]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no database"))]
+    EmptyDatabase(StoreError),
     #[error("{0}, and did not become free: stop that server, or give this one another store")]
     StoreInUse(StoreError),
     #[error(transparent)]
@@ -47,7 +54,11 @@ impl ServerError {
     /// Only an operator can help.
     pub(crate) fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Build(_) | Self::Tls(_) | Self::NoStore(_) => true,
+            Self::Config(_)
+            | Self::Build(_)
+            | Self::Tls(_)
+            | Self::NoStore(_)
+            | Self::EmptyDatabase(_) => true,
             Self::Serve(ServeError::Listen { source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }

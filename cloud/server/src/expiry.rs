@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{
-    AuditStore, ClaimStore, Clock, KnownLoginStore, MessageStore, QueueStore, StoreError,
-};
+use fedecks_store::{Clock, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -49,10 +47,7 @@ pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::R
 }
 
 /// Never returns: run it as a separate task.
-pub(crate) async fn run<S>(store: Arc<S>, clock: Clock)
-where
-    S: AuditStore + ClaimStore + KnownLoginStore + QueueStore + MessageStore,
-{
+pub(crate) async fn run(store: Arc<dyn Store>, clock: Clock) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -64,10 +59,7 @@ where
 }
 
 /// Deletes step by step, so that others get their turn.
-async fn expire(
-    store: &(impl AuditStore + ClaimStore + KnownLoginStore + QueueStore + MessageStore),
-    clock: &Clock,
-) -> Result<(), StoreError> {
+async fn expire(store: &dyn Store, clock: &Clock) -> Result<(), StoreError> {
     while clock.is_trusted() && store.expire_audit(clock.now()).await? > 0 {}
     while clock.is_trusted() && store.expire_claims(clock.now()).await? > 0 {}
     while clock.is_trusted() && store.expire_dead_letters(clock.now()).await? > 0 {}
@@ -78,7 +70,9 @@ async fn expire(
 
 #[cfg(test)]
 mod tests {
-    use fedecks_store::{AccountStore, Actor, AuditQuery, ManualClock, SqliteStore, unix_now};
+    use fedecks_store::{
+        AccountStore, Actor, AuditQuery, AuditStore, ManualClock, SqliteStore, unix_now,
+    };
 
     use super::*;
 

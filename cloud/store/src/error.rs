@@ -26,7 +26,7 @@ pub enum StoreError {
         /// Where it should be.
         location: String,
     },
-    /// A file without content. A new store never is one: it appears complete.
+    /// A file without content, or a database without tables. A new store never is one: it appears complete.
     #[error("the store {location} is empty")]
     Empty {
         /// Which store.
@@ -45,10 +45,10 @@ pub enum StoreError {
         /// The newest supported version.
         known: i64,
     },
-    /// The file is another program's database.
+    /// It is another program's database.
     #[error("{location} is another program's database, not a Fedecks store")]
     Foreign {
-        /// Which file.
+        /// Which file or database.
         location: String,
     },
     /// Another server has opened the store, in this process or another one.

@@ -3,8 +3,8 @@
 //!
 //! Each kind has its record types and a storage trait, which any database can implement; a [`Store`]
 //! implements all of them. [`NodeStore`] is for a database that several servers share. The feature `sqlite` adds a
-//! store in a file, `SqliteStore`; the feature `postgres` one in a PostgreSQL database, `PostgresStore`, which no
-//! program offers yet; the feature `conformance` adds the tests that every implementation must pass.
+//! store in a file, `SqliteStore`; the feature `postgres` one in a PostgreSQL database, `PostgresStore`; the feature
+//! `conformance` adds the tests that every implementation must pass.
 //!
 //! # Contract
 //!
@@ -122,7 +122,7 @@ pub use nodes::{
     NodeRecord, NodeState, NodeStore, RENEWAL_INTERVAL, Renewal, WATCH_TIME,
 };
 #[cfg(feature = "postgres")]
-pub use postgres::{LeaseGate, PostgresOptions, PostgresStore};
+pub use postgres::{LeaseGate, PostgresOptions, PostgresStore, PostgresUrl};
 pub use queue::{
     Dropped, QueueBudget, QueueStatus, QueueStore, Reservation, Reserved, ReservedItem, Room,
     Settled, Settlement,

@@ -19,7 +19,7 @@ pub struct StoreStats {
     /// Calls that failed because too many were queued, or another process locked the file for too
     /// long.
     pub busy: u64,
-    /// Calls that failed because of the file or its disk.
+    /// Calls that failed because of the file or its disk, or of the database or the connection to it.
     pub failed: u64,
     /// How often the file was reopened after it failed or was replaced.
     pub reopened: u64,

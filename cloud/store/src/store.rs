@@ -16,7 +16,7 @@ use crate::stats::StoreMonitor;
 /// A store of everything in this crate, with [one contract](crate#contract). Code that needs one kind of
 /// record takes its trait, such as `Arc<dyn AccountStore>`.
 ///
-/// Not for `dyn Store`: upcasting a trait object needs Rust 1.86.
+/// A `dyn Store` has every call, but becomes no `dyn AccountStore`: upcasting a trait object needs Rust 1.86.
 pub trait Store:
     AccountStore
     + DeviceStore

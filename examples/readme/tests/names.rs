@@ -95,7 +95,7 @@ mod cloud {
 }
 
 /// Of sources that both libraries consist of: the types that occur in no signature of theirs.
-const INTERNAL: [&str; 49] = [
+const INTERNAL: [&str; 50] = [
     // The core's, which its driver needs.
     "Action",
     "AddressHistory",
@@ -141,10 +141,11 @@ const INTERNAL: [&str; 49] = [
     "UpgradeHandler",
     "UpgradeHead",
     "UpgradedSocket",
-    // Of the store's feature `postgres`, which the gateway does not pass on yet.
+    // With the feature `postgres`.
     "LeaseGate",
     "PostgresOptions",
     "PostgresStore",
+    "PostgresUrl",
     // With the feature `accounts`.
     "AccountHandler",
     "RegistrationObserver",

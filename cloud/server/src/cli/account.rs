@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use fedecks_cloud::accounts::hash_password;
 use fedecks_common::utc;
-use fedecks_store::{Account, AccountStore, Actor, check_account_name};
+use fedecks_store::{Account, Actor, check_account_name};
 use serde_json::json;
 
 use super::error::CliError;

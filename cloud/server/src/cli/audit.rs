@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
-use fedecks_store::{AuditClass, AuditQuery, AuditRecord, AuditStore};
+use fedecks_store::{AuditClass, AuditQuery, AuditRecord};
 use serde_json::json;
 
 use super::error::CliError;

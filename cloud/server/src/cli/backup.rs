@@ -39,14 +39,19 @@ impl Backup {
         } else {
             self.place.load(Overrides::default())?
         };
-        if !config.store.exists() {
-            return Err(CliError::NoStore(config.store));
+        let Some(store) = config.store.file() else {
+            let (command, instead) = ("backup", "use PostgreSQL's own pg_dump");
+            let example = format!("pg_dump --format=custom --file=FILE {}", config.store);
+            return Err(CliError::IsDatabase { command, instead, example });
+        };
+        if !store.exists() {
+            return Err(CliError::NoStore(store.to_owned()));
         }
         if to_standard_output {
-            return Ok(store::back_up_to_standard_output(&config)?);
+            return Ok(store::back_up_to_standard_output(store)?);
         }
-        store::back_up(&config, &self.file)?;
-        let (copy, store) = (self.file.display(), config.store.display());
+        store::back_up(store, &self.file)?;
+        let (copy, store) = (self.file.display(), store.display());
         output.print(&format!("{copy}: backup of {store} created\n"))
     }
 }
@@ -54,13 +59,21 @@ impl Backup {
 impl Restore {
     pub(super) fn run(self, output: &mut Output<'_>) -> Result<(), CliError> {
         let config = self.place.load(Overrides::default())?;
-        let replaces = config.store.exists();
+        let Some(store) = config.store.file() else {
+            let (command, instead) = ("restore", "use PostgreSQL's own pg_restore");
+            let example = format!(
+                "pg_restore --clean --if-exists --single-transaction --dbname={} FILE",
+                config.store
+            );
+            return Err(CliError::IsDatabase { command, instead, example });
+        };
+        let replaces = store.exists();
         // What cannot be looked at is reported when it is opened.
         if matches!(self.file.try_exists(), Ok(false)) {
             return Err(CliError::NoBackup(self.file));
         }
-        store::restore(&self.file, &config)?;
-        let (copy, store) = (self.file.display(), config.store.display());
+        store::restore(&self.file, &config, store)?;
+        let (copy, store) = (self.file.display(), store.display());
         let kept = match replaces {
             true => format!("; the replaced store is {store}.replaced"),
             false => String::new(),

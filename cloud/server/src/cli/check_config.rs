@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use super::effective_settings::{certificates, describe};
 use super::error::CliError;
 use super::output::{Format, Output, print_notice};
-use super::place::Place;
+use super::place::{Place, start_runtime};
 use crate::config::{Config, ConfigError, Overrides, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::{act_as, act_as_owner_of};
@@ -53,8 +53,8 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
         check_readable(file, must_read)?;
     }
     let preflight = preflight::check(&config)?;
-    store::check_access(&config)?;
-    output.print_status(format, describe(&config, &preflight))?;
+    let has_store = store::check_access(&config, &start_runtime()?)?;
+    output.print_status(format, describe(&config, &preflight, has_store))?;
     let variables = std::env::vars_os().map(|(name, _)| name);
     for warning in preflight.warnings.iter().chain(&warning_of_environment(variables)) {
         print_notice(&format!("warning: {warning}"));
@@ -82,7 +82,7 @@ fn become_user(config: &Config, user: Option<&str>, installed: bool) -> Result<b
     if !geteuid().is_root() {
         return Ok(true);
     }
-    if act_as_owner_of(&[&config.store, &config.data_dir])?.is_some() {
+    if act_as_owner_of(&config.own_files())?.is_some() {
         return Ok(installed);
     }
     if installed && User::from_name(INSTALLED_USER).ok().flatten().is_some() {

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use fedecks_common::utc;
-use fedecks_store::{Actor, AuditAction, AuditEntry, AuditStore, Clock};
+use fedecks_store::{Actor, AuditAction, AuditEntry, Clock};
 use serde_json::json;
 
 use super::error::CliError;
 use super::output::{self, Format, Output, Row};
-use super::place::Place;
+use super::place::{Place, start_runtime};
 use crate::clock;
 use crate::config::{Config, Overrides};
 use crate::owner::act_as_owner_of;
-use crate::store::open_store;
+use crate::store::open_if_there;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -45,7 +45,8 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
 fn load(place: Place) -> Result<(Config, Clock), CliError> {
     let config = place.load(Overrides::default())?;
     // The floor is in the data directory.
-    act_as_owner_of(&[&config.data_dir, &config.store])?;
+    let store = config.store.file().into_iter();
+    act_as_owner_of(&[&*config.data_dir].into_iter().chain(store).collect::<Vec<_>>())?;
     let (clock, _, stored) = clock::open(&config);
     if let Err(error) = stored {
         output::print_error(&error.into());
@@ -85,11 +86,13 @@ fn accept(place: Place, output: &mut Output<'_>) -> Result<(), CliError> {
     let floor = clock.floor();
     clock::accept(&config, &clock)?;
     output.print(&format!("the floor is now {}\n", utc(now)))?;
-    if config.store.exists() {
+    let runtime = start_runtime()?;
+    if let Some(store) = open_if_there(&config, &runtime)? {
         let detail = Some(format!("{} instead of {}", utc(now), utc(floor)));
         let (by, action) = (Actor::cli(), AuditAction::ClockAccepted);
         // Written when the store is closed.
-        open_store(&config)?.audit_later(AuditEntry { at: now, by, action, device: None, detail });
+        store.audit_later(AuditEntry { at: now, by, action, device: None, detail });
+        runtime.block_on(store.close());
     }
     Ok(())
 }

@@ -3,9 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand};
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
-use fedecks_store::{
-    Actor, DevicePattern, DeviceQuery, DeviceRecord, DeviceStore, ForgetOutcome, Store, check_label,
-};
+use fedecks_store::{Actor, DevicePattern, DeviceQuery, DeviceRecord, ForgetOutcome, check_label};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -13,6 +11,7 @@ use super::error::CliError;
 use super::output::{Format, Output, Row, utc_or_never};
 use super::place::Place;
 use super::registration::{Matching, allow_reregistration, decide, list_approvals, shown};
+use crate::store::OpenStore;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -117,7 +116,7 @@ pub(super) struct Shutout {
 
 impl Shutout {
     /// Fails for an unknown device, unless that is allowed.
-    fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
+    fn open(self) -> Result<(DeviceId, OpenStore, Runtime), CliError> {
         let (device, store, runtime) = self.target.open()?;
         if !self.allow_unknown && runtime.block_on(store.device(&device))?.is_none() {
             return Err(CliError::UnknownDevice(device));
@@ -131,7 +130,7 @@ impl Target {
         Ok((DeviceId::new(self.id)?, self.place))
     }
 
-    fn open(self) -> Result<(DeviceId, impl Store, Runtime), CliError> {
+    fn open(self) -> Result<(DeviceId, OpenStore, Runtime), CliError> {
         let (device, place) = self.parse()?;
         let (store, runtime) = place.open_store()?;
         Ok((device, store, runtime))

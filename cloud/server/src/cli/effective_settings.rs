@@ -18,12 +18,12 @@ pub(super) fn certificates(preflight: &Preflight) -> impl Iterator<Item = &Tls> 
     preflight.certificates.iter().flatten().filter(move |tls| seen.insert(tls.certificate()))
 }
 
-pub(super) fn describe(config: &Config, preflight: &Preflight) -> Row {
-    let columns = lines(config, preflight).trim_end().to_owned();
-    Row { columns, json: object(config, preflight) }
+pub(super) fn describe(config: &Config, preflight: &Preflight, has_store: bool) -> Row {
+    let columns = lines(config, preflight, has_store).trim_end().to_owned();
+    Row { columns, json: object(config, preflight, has_store) }
 }
 
-fn lines(config: &Config, preflight: &Preflight) -> String {
+fn lines(config: &Config, preflight: &Preflight, has_store: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text += &format!("{name}: {value}\n");
     for (listener, certificate) in config.listeners.iter().zip(&preflight.certificates) {
@@ -56,8 +56,8 @@ fn lines(config: &Config, preflight: &Preflight) -> String {
         line("certificate", format!("{file}, for {names}; key {key}; issued {issuer}"));
     }
     line("device socket", config.path.clone());
-    let missing = if config.store.exists() { "" } else { " (will be created)" };
-    line("store", format!("{}{missing}", config.store.display()));
+    let missing = if has_store { "" } else { " (will be created)" };
+    line("store", format!("{}{missing}", config.store));
     let generated = |file: &Path| format!("generated ({})", file.display());
     line("secret", config.secrets.generated().map_or("configured".to_owned(), generated));
     for webhook in &config.webhooks {
@@ -102,7 +102,7 @@ fn served(listener: &Listener) -> Vec<&'static str> {
     served.map(Service::as_str).collect()
 }
 
-fn object(config: &Config, preflight: &Preflight) -> Value {
+fn object(config: &Config, preflight: &Preflight, has_store: bool) -> Value {
     let listener = |(listener, certificate): (&Listener, &Option<Tls>)| {
         let (tls, file) = match &listener.tls {
             TlsChoice::Off => ("off", None),
@@ -135,8 +135,8 @@ fn object(config: &Config, preflight: &Preflight) -> Value {
         "listeners": listeners,
         "certificates": certificates(preflight).map(certificate).collect::<Vec<_>>(),
         "device_socket": config.path,
-        "store": config.store,
-        "store_exists": config.store.exists(),
+        "store": config.store.to_string(),
+        "store_exists": has_store,
         "secret": if generated.is_some() { "generated" } else { "configured" },
         "secret_file": generated,
         "webhooks": webhooks,

@@ -63,6 +63,11 @@ pub(super) enum CliError {
     IdInFile { file: PathBuf, number: usize, error: InvalidDeviceId },
     #[error("no store at {}; check --config, --data-dir and FEDECKS_DATA_DIR", .0.display())]
     NoStore(PathBuf),
+    #[error(
+        "`fedecks-cloud {command}` is for a store in a file, but this one is a PostgreSQL database: {instead}, such as \
+         `{example}`"
+    )]
+    IsDatabase { command: &'static str, instead: &'static str, example: String },
     #[error("no such backup: {}", .0.display())]
     NoBackup(PathBuf),
     #[error("no such account: {0:?}")]
@@ -123,6 +128,7 @@ impl CliError {
             | Self::TokenName(_)
             | Self::Order(_)
             | Self::IdInFile { .. }
+            | Self::IsDatabase { .. }
             | Self::TerminalOutput => WRONG_USAGE,
             Self::Signal(number) => SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(u8::MAX)),
             Self::Server(_)

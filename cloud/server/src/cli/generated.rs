@@ -95,7 +95,9 @@ The configuration.
 All its keys with their defaults.
 .TP
 .I /var/lib/fedecks/fedecks.sqlite
-Accounts, devices, API tokens, the audit log and events that wait for webhooks.
+Accounts, devices, API tokens, the audit log and events that wait for webhooks, unless
+.B store
+names a PostgreSQL database.
 .TP
 .IR /var/lib/fedecks/secret ", " /var/lib/fedecks/salt
 What devices' tokens are sealed with, generated when the package was installed.

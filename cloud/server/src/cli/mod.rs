@@ -99,13 +99,14 @@ enum Command {
     /// Copy the store to a new file, even while the server is running
     ///
     /// The copy is a consistent snapshot, checked, readable by its owner only, and complete or absent. It
-    /// does not contain the secret that tokens are sealed with; keep that as well.
+    /// does not contain the secret that tokens are sealed with; keep that as well. A store in a PostgreSQL database is
+    /// copied by pg_dump.
     Backup(backup::Backup),
     /// Restore the store from a backup
     ///
     /// The replaced store is kept with .replaced added to its name. A running server switches to the
     /// restored one within about a second. Whatever was blocked, revoked or added since the backup has
-    /// to be done again.
+    /// to be done again. A store in a PostgreSQL database is restored by pg_restore.
     Restore(backup::Restore),
     /// Generate the secret that devices' tokens are sealed with
     #[command(subcommand)]

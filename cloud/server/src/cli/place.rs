@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fedecks_store::Store;
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::CliError;
@@ -11,7 +10,7 @@ use super::output::print_notice;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::error::ServerError;
 use crate::owner::act_as_owner_of;
-use crate::store::{make_if_missing, open_store};
+use crate::store::{OpenStore, make_if_missing, open_store};
 
 #[derive(Args, Clone)]
 pub(super) struct Place {
@@ -50,41 +49,45 @@ impl Place {
         Config::load(file.as_deref(), |name| std::env::var_os(name), overrides)
     }
 
-    /// Also becomes the owner of the store's directory if root runs the command. The configuration may be
+    /// Also becomes the owner of the store's directory, or of the data directory with a database, if root runs the command. The configuration may be
     /// readable by root only.
     pub(super) fn load_as_owner(self) -> Result<Config, CliError> {
         let config = self.load(Overrides::default())?;
-        act_as_owner_of(&[&config.store])?;
+        act_as_owner_of(&[config.store.file().unwrap_or(&config.data_dir)])?;
         Ok(config)
     }
 
     /// Like [`create_store`], but requires an existing store: a command with a wrong --data-dir
     /// must not appear to work.
-    pub(super) fn open_store(self) -> Result<(impl Store, Runtime), CliError> {
+    pub(super) fn open_store(self) -> Result<(OpenStore, Runtime), CliError> {
         let (_, store, runtime) = self.open_store_and_config()?;
         Ok((store, runtime))
     }
 
     /// [`Place::open_store`], and the configuration that names the store.
-    pub(super) fn open_store_and_config(self) -> Result<(Config, impl Store, Runtime), CliError> {
+    pub(super) fn open_store_and_config(self) -> Result<(Config, OpenStore, Runtime), CliError> {
         let config = self.load_as_owner()?;
         // What cannot be looked at is reported by opening it.
-        if matches!(config.store.try_exists(), Ok(false)) {
-            return Err(CliError::NoStore(config.store));
+        if let Some(file) = config.store.file() {
+            if matches!(file.try_exists(), Ok(false)) {
+                return Err(CliError::NoStore(file.to_owned()));
+            }
         }
-        let store = open_store(&config)?;
-        Ok((config, store, start_runtime()?))
+        let runtime = start_runtime()?;
+        let store = open_store(&config, &runtime)?;
+        Ok((config, store, runtime))
     }
 }
 
 /// Opens the store of a configuration that was loaded by [`Place::load_as_owner`], and a runtime to use it in.
 /// Creates a store that is missing, and says so: it may also be one that is not mounted.
-pub(super) fn create_store(config: &Config) -> Result<(impl Store + use<>, Runtime), CliError> {
-    if make_if_missing(config)? {
-        let store = config.store.display();
+pub(super) fn create_store(config: &Config) -> Result<(OpenStore, Runtime), CliError> {
+    let runtime = start_runtime()?;
+    if make_if_missing(config, &runtime)? {
+        let store = &config.store;
         print_notice(&format!("created an empty store, as there was none: {store}"));
     }
-    Ok((open_store(config)?, start_runtime()?))
+    Ok((open_store(config, &runtime)?, runtime))
 }
 
 pub(super) fn start_runtime() -> Result<Runtime, ServerError> {

@@ -5,8 +5,7 @@ use clap::Args;
 use fedecks_common::utc;
 use fedecks_protocol::DeviceId;
 use fedecks_store::{
-    Actor, Approval, ClaimId, DevicePattern, REPETITION_S, RegisteredBy, Registration,
-    RegistrationStore, RevokeFilter,
+    Actor, Approval, ClaimId, DevicePattern, REPETITION_S, RegisteredBy, Registration, RevokeFilter,
 };
 use serde_json::{Value, json};
 

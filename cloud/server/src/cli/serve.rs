@@ -37,7 +37,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { place, listen, self_signed, ready_file } = arguments;
     let config = place.load(Overrides { listen, self_signed, data_dir: None })?;
     // Before the log has its thread.
-    let owner = act_as_owner_of(&[&config.store, &config.data_dir])?;
+    let owner = act_as_owner_of(&config.own_files())?;
     logging::start(&config.log).map_err(ServerError::io("start the log"))?;
     if let Some(owner) = owner {
         let (user, place) = (owner.uid.as_raw(), owner.place.display());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use fedecks_cloud::Keyring;
-use fedecks_store::{AccountStore, Actor};
+use fedecks_store::Actor;
 
 use super::*;
 use crate::config::Overrides;
@@ -62,9 +62,9 @@ fn checked(folder: &Path, configuration: &str) -> (String, Result<(), CliError>)
 fn add_account(folder: &Path, name: &str) {
     let overrides = Overrides { data_dir: Some(folder.into()), ..Overrides::default() };
     let config = config::Config::load(None, |_| None, overrides).unwrap();
-    crate::store::make_if_missing(&config).unwrap();
-    let store = crate::store::open_store(&config).unwrap();
     let runtime = place::start_runtime().unwrap();
+    crate::store::make_if_missing(&config, &runtime).unwrap();
+    let store = crate::store::open_store(&config, &runtime).unwrap();
     runtime.block_on(store.add_account(name, "hash", &Actor::cli())).unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use fedecks_common::{HumanDuration, utc};
 use fedecks_store::{
-    Actor, ApiSecret, ApiToken, ApiTokenStore, DevicePattern, NewApiToken, Role, check_token_name,
+    Actor, ApiSecret, ApiToken, DevicePattern, NewApiToken, Role, check_token_name,
 };
 use serde_json::json;
 

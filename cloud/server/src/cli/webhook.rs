@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use fedecks_common::utc;
-use fedecks_store::{DeadLetter, QueueStore};
+use fedecks_store::DeadLetter;
 use serde_json::{Value, json};
 
 use super::error::CliError;

@@ -33,7 +33,8 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "listeners::path")]
     pub(super) path: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
-    pub(super) store: Option<PathBuf>,
+    pub(super) store: Option<Secret>,
+    pub(super) store_password_file: Option<PathBuf>,
     pub(super) secret: Option<Secret>,
     pub(super) secret_file: Option<PathBuf>,
     pub(super) salt: Option<Secret>,

@@ -18,6 +18,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("path", Kind::Text),
     ("data_dir", Kind::Text),
     ("store", Kind::Text),
+    ("store_password_file", Kind::Text),
     ("secret", Kind::Text),
     ("secret_file", Kind::Text),
     ("salt", Kind::Text),

@@ -26,8 +26,8 @@ use fedecks_store::StoreOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
-    ClientCertificates, Drain, Events, Listener, Log, LogFormat, Registration, Secrets, Service,
-    Sessions, TlsChoice, Tokens, Webhook,
+    ClientCertificates, Database, Drain, Events, Listener, Log, LogFormat, Registration, Secrets,
+    Service, Sessions, StorePlace, TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
 pub(crate) use warnings::of_environment as warning_of_environment;
@@ -47,7 +47,7 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Path of the device socket.
     pub(crate) path: String,
-    pub(crate) store: PathBuf,
+    pub(crate) store: StorePlace,
     pub(crate) store_options: StoreOptions,
     /// Where the program keeps what it generates.
     pub(crate) data_dir: PathBuf,
@@ -77,7 +77,6 @@ pub(crate) struct Overrides {
 }
 
 const DEFAULT_DATA_DIR: &str = "fedecks-data";
-const DEFAULT_STORE: &str = "fedecks.sqlite";
 
 /// A generous allowance, in bytes, for a request's head without the authentication header.
 const REST_OF_HEAD: usize = 1024;
@@ -106,7 +105,10 @@ impl Config {
     }
 
     fn check(file: ConfigFile, sources: &ConfigSources) -> Result<Self, ConfigError> {
-        let file_warnings = warnings::of_file(&file, sources);
+        let data_dir = file.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let (store, password) = (file.store.clone(), file.store_password_file.clone());
+        let store = StorePlace::check(store, password, &data_dir, sources)?;
+        let file_warnings = warnings::of_file(&file, store.has_password(), sources);
         let ConfigFile { listener, trusted_proxies, sessions, limits, .. } = file;
         if listener.iter().any(|listener| listener.proxy_protocol) && trusted_proxies.is_empty() {
             let problem = "trusted_proxies is empty; list the load balancers of the listener with \
@@ -128,12 +130,11 @@ impl Config {
             salt: file.salt,
             salt_file: file.salt_file,
         };
-        let data_dir = file.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         Ok(Self {
             listeners: listeners::check(file.listen, file.tls, listener, sources)?,
             trusted_proxies,
             path: file.path.unwrap_or_else(|| DEFAULT_PATH.into()),
-            store: file.store.unwrap_or_else(|| data_dir.join(DEFAULT_STORE)),
+            store,
             store_options: StoreOptions::default().with(|it| it.audit = file.audit.limits()),
             secrets: Secrets::check(key, file.previous_key, &data_dir, sources)?,
             data_dir,
@@ -150,6 +151,11 @@ impl Config {
             sources: sources.clone(),
             file_warnings,
         })
+    }
+
+    /// What belongs to the server's user: the file of the store if it is in one, and the data directory.
+    pub(crate) fn own_files(&self) -> Vec<&Path> {
+        self.store.file().into_iter().chain([&*self.data_dir]).collect()
     }
 
     /// What is dangerous in the configuration, or in the permissions of the files that it names.
@@ -178,6 +184,7 @@ impl Config {
             TlsChoice::Off | TlsChoice::SelfSigned => None,
         });
         let of_webhooks = self.webhooks.iter().filter_map(|webhook| webhook.secret_file.as_deref());
-        keys.chain(self.secrets.files()).chain(of_webhooks).collect()
+        let of_store = self.store.password_file();
+        keys.chain(self.secrets.files()).chain(of_webhooks).chain(of_store).collect()
     }
 }

@@ -22,9 +22,13 @@ const CONFIG_VARIABLE: &str = "FEDECKS_CONFIG";
 const MOST_NAMED: usize = 10;
 
 /// Of the permissions of the file, if there are secrets in it.
-pub(super) fn of_file(file: &ConfigFile, sources: &ConfigSources) -> Vec<String> {
-    let at_top = ["secret", "salt"].into_iter().filter(|key| sources.lines.contains_key(*key));
-    let mut keys: Vec<_> = at_top.collect();
+pub(super) fn of_file(
+    file: &ConfigFile,
+    store_has_password: bool,
+    sources: &ConfigSources,
+) -> Vec<String> {
+    let at_top = ["secret", "salt"].into_iter().chain(store_has_password.then_some("store"));
+    let mut keys: Vec<_> = at_top.filter(|key| sources.lines.contains_key(*key)).collect();
     if file.previous_key.iter().any(|pair| pair.secret.is_some() || pair.salt.is_some()) {
         keys.push("previous_key");
     }

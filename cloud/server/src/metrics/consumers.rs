@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_store::{ConsumerStore, MessageStore, StoreError};
+use fedecks_store::{Store, StoreError};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -28,7 +28,7 @@ struct LogConsumer {
 
 impl LogConsumers {
     /// Never returns: run it as a separate task.
-    pub(crate) async fn run(self, store: Arc<impl ConsumerStore + MessageStore>) {
+    pub(crate) async fn run(self, store: Arc<dyn Store>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -39,7 +39,7 @@ impl LogConsumers {
         }
     }
 
-    async fn read(&self, store: &(impl ConsumerStore + MessageStore)) -> Result<(), StoreError> {
+    async fn read(&self, store: &dyn Store) -> Result<(), StoreError> {
         let found = store.consumers().await?;
         let log = store.log_status().await?;
         let consumers = found.into_iter().map(|found| LogConsumer {

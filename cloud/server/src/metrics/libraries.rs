@@ -138,7 +138,7 @@ impl MetricSource for Arc<dyn StoreMonitor> {
         )?;
         to.counter(
             "store_failed",
-            "Store calls that failed because of its file or disk",
+            "Store calls that failed because of its file, disk or database",
             stats.failed,
         )?;
         to.counter("store_reopened", "Times that the store's file was reopened", stats.reopened)?;

@@ -28,6 +28,7 @@ mod message_ids;
 mod methods;
 mod monitoring;
 mod operations;
+mod postgres;
 mod restored;
 mod reverse_proxies;
 mod store_faults;

@@ -12,6 +12,7 @@ use fedecks_protocol::{AUTH_HEADER, Proof};
 use fedecks_testing::cloud_process::CloudProcess;
 use fedecks_testing::device::{Device, credentials};
 use fedecks_testing::http::{Events, Http};
+use fedecks_testing::postgres::PostgresServer;
 use fedecks_testing::raw_device::{RawDevice, SUBPROTOCOL, auth_header};
 use fedecks_testing::wait::{is_root, skip, until, until_every, within};
 use fedecks_testing::{PASSWORD, USER};
@@ -19,6 +20,7 @@ use http::StatusCode;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::postgres::with_database;
 use crate::support::{PROGRAM, problem};
 
 /// A server with its store in another folder, a copy of the store, and a device that has been
@@ -44,12 +46,17 @@ impl Bed {
     async fn with_store_in(folder: &Path) -> Self {
         let store = folder.join("fedecks.sqlite");
         let server = CloudProcess::start(PROGRAM, &format!("store = {store:?}\n")).await;
+        server.program.run(&["backup", COPY], "").await;
+        Self::of(server, store).await
+    }
+
+    /// A server whose store is there, or in a database.
+    async fn of(server: CloudProcess, store: PathBuf) -> Self {
         let pid = server.pid();
         let device = server.device("nerves-1").await;
         let token = server.token("all", &["--role", "read", "--role", "send"]).await;
         let http = server.http().token(&token);
         let messages = http.events("/api/v1/events?kind=message").await;
-        server.program.run(&["backup", COPY], "").await;
         Self { server, pid, device, store, http, messages }
     }
 
@@ -216,6 +223,27 @@ async fn a_disk_that_turns_read_only_is_replaced_without_a_restart() {
     bed.works().await;
     bed.restore().await;
     bed.is_well().await;
+}
+
+#[tokio::test]
+async fn a_killed_database_refuses_logins_and_nothing_else() {
+    let Some(mut postgres) = PostgresServer::start() else { return };
+    let program = with_database(&postgres.database("fedecks"));
+    program.add_account(USER, PASSWORD).await;
+    let mut bed = Bed::of(program.serve(&[]).await, PathBuf::new()).await;
+    postgres.kill();
+    assert_eq!(bed.login("nerves-2").await, UNAVAILABLE);
+    bed.api_is_unavailable().await;
+    bed.works().await;
+    let path = "/api/v1/devices/nerves-1/messages?keep=true";
+    let kept = in_time(bed.http.clone().json().post(path, "1")).await;
+    assert_eq!(problem(&kept), "503 store-unavailable");
+    let failed = bed.revoke_fails().await;
+    assert!(failed.contains("cannot connect to the store postgres://"), "{failed}");
+    postgres.start_again();
+    bed.is_well().await;
+    let kept = bed.http.clone().json().post(path, "2").await;
+    assert_eq!(kept.status, StatusCode::ACCEPTED, "{kept:?}");
 }
 
 /// A small ext4 file system in a file, mounted.

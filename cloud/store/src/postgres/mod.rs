@@ -44,6 +44,8 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod url;
 
 pub use lease_gate::LeaseGate;
 pub use store::{PostgresOptions, PostgresStore};
+pub use url::PostgresUrl;

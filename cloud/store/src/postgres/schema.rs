@@ -60,37 +60,59 @@ pub(super) async fn prepare(
     location: &str,
     if_empty: IfEmpty,
 ) -> Result<(), StoreError> {
-    let silent = |_| StoreError::failed(location, "open", "the server did not answer in time");
-    let client = timeout(CALL_TIMEOUT, pool.get()).await.map_err(silent)?;
-    let client = client.map_err(|error| Failure::NoConnection(error).answer(location, "open"))?;
-    let failed = |error: tokio_postgres::Error| StoreError::failed(location, "open", text(&error));
-    timeout(CALL_TIMEOUT, check(&client, location)).await.map_err(silent)??;
+    let client = connect(pool, location).await?;
     let mut is_new = false;
     loop {
-        match timeout(CALL_TIMEOUT, inspect(&client)).await.map_err(silent)?.map_err(failed)? {
-            Found::Version(version) if version == latest() => return Ok(()),
-            Found::Version(version) if version > latest() => {
-                let (location, known) = (location.to_owned(), latest());
-                return Err(StoreError::Newer { location, found: version, known });
-            }
-            Found::Version(0) if if_empty == IfEmpty::Reject => {
-                return Err(StoreError::Empty { location: location.to_owned() });
-            }
-            Found::Version(version) => {
-                is_new |= version == 0;
-                let migrated = timeout(MIGRATION_TIMEOUT, migrate(&client, version)).await;
-                if migrated.map_err(silent)?.map_err(failed)? && !is_new {
-                    let to = version + 1;
-                    tracing::info!(store = location, from = version, to, "migrated the store");
-                }
-            }
-            Found::Foreign => return Err(StoreError::Foreign { location: location.to_owned() }),
+        let version = usable(&client, location, if_empty).await?;
+        if version == latest() {
+            return Ok(());
+        }
+        is_new |= version == 0;
+        let migrated = timeout(MIGRATION_TIMEOUT, migrate(&client, version)).await;
+        let migrated = migrated.map_err(|_| silent(location))?;
+        let failed = |error| StoreError::failed(location, "open", text(&error));
+        if migrated.map_err(failed)? && !is_new {
+            let to = version + 1;
+            tracing::info!(store = location, from = version, to, "migrated the store");
         }
     }
 }
 
+/// Fails as [`prepare`] would with what it finds, and changes nothing.
+pub(super) async fn check(pool: &Pool, location: &str) -> Result<(), StoreError> {
+    let client = connect(pool, location).await?;
+    usable(&client, location, IfEmpty::Reject).await.map(drop)
+}
+
+fn silent(location: &str) -> StoreError {
+    StoreError::failed(location, "open", "the server did not answer in time")
+}
+
+/// A connection to a database and a server that are as they must be.
+async fn connect(pool: &Pool, location: &str) -> Result<Client, StoreError> {
+    let client = timeout(CALL_TIMEOUT, pool.get()).await.map_err(|_| silent(location))?;
+    let client = client.map_err(|error| Failure::NoConnection(error).answer(location, "open"))?;
+    let checked = timeout(CALL_TIMEOUT, check_server(&client, location)).await;
+    checked.map_err(|_| silent(location))??;
+    Ok(client)
+}
+
+/// The version of the tables in the database, up to the latest one.
+async fn usable(client: &Client, location: &str, if_empty: IfEmpty) -> Result<i64, StoreError> {
+    let found = timeout(CALL_TIMEOUT, inspect(client)).await.map_err(|_| silent(location))?;
+    let location = location.to_owned();
+    match found.map_err(|error| StoreError::failed(&location, "open", text(&error)))? {
+        Found::Foreign => Err(StoreError::Foreign { location }),
+        Found::Version(0) if if_empty == IfEmpty::Reject => Err(StoreError::Empty { location }),
+        Found::Version(found) if found > latest() => {
+            Err(StoreError::Newer { location, found, known: latest() })
+        }
+        Found::Version(version) => Ok(version),
+    }
+}
+
 /// Checks what a database and its server must be like.
-async fn check(client: &Client, location: &str) -> Result<(), StoreError> {
+async fn check_server(client: &Client, location: &str) -> Result<(), StoreError> {
     let failed = |why: String| StoreError::failed(location, "open", why);
     let row = client
         .query_one(

@@ -92,6 +92,13 @@ impl PostgresStore {
         Self::start(url, options, IfEmpty::Reject).await
     }
 
+    /// Fails as [`PostgresStore::open_existing`] would with what it finds at the URL, and changes nothing.
+    pub async fn check(url: &str) -> Result<(), StoreError> {
+        let location = Location::parse(url)?;
+        let pool = connection::pool(&location, 1, None)?;
+        schema::check(&pool, &location.shown).await
+    }
+
     async fn start(
         url: &str,
         options: PostgresOptions,
@@ -127,8 +134,8 @@ impl PostgresStore {
     }
 
     /// Closes the store: writes the pending notes, and waits for that, in the time that any call has. Then it ends its
-    /// lease, if it needs one and has one.
-    pub async fn close(self) {
+    /// lease, if it needs one and has one. Later calls fail with [`StoreError::Closed`].
+    pub async fn close(&self) {
         self.shared.closing.notify_one();
         let flusher = self.flusher.lock().take();
         if let Some(flusher) = flusher {

@@ -130,7 +130,7 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             output.print_header(format, header)?;
             let (config, store, runtime) = place.open_store_and_config()?;
             let now = clock::open(&config).0.now();
-            runtime.block_on(each_page(&store, which, now, async |page| {
+            runtime.block_on(each_page(&*store, which, now, async |page| {
                 output.print_rows(format, page.iter().map(|claim| row(claim, now)))
             }))
         }
@@ -206,7 +206,7 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Page by page, so that many claims do not need much memory.
 async fn each_page(
-    store: &impl ClaimStore,
+    store: &(impl ClaimStore + ?Sized),
     which: Which,
     now: u64,
     mut work: impl AsyncFnMut(Vec<ClaimRecord>) -> Result<(), CliError>,
@@ -223,7 +223,7 @@ async fn each_page(
 
 /// The same for what a claim has registered.
 async fn each_use(
-    store: &impl ClaimStore,
+    store: &(impl ClaimStore + ?Sized),
     id: ClaimId,
     mut work: impl FnMut(Vec<ClaimUse>) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
@@ -247,7 +247,7 @@ fn show(
     runtime.block_on(async {
         let claim = store.claim(id).await?.ok_or(CliError::NoClaim(id))?;
         output.print_status(format, status(&claim, now))?;
-        each_use(&store, id, |page| output.print_rows(format, page.iter().map(use_row))).await
+        each_use(&*store, id, |page| output.print_rows(format, page.iter().map(use_row))).await
     })
 }
 
@@ -255,7 +255,7 @@ fn export(which: Which, uses: bool, place: Place, output: &mut Output<'_>) -> Re
     let (config, store, runtime) = place.open_store_and_config()?;
     let now = clock::open(&config).0.now();
     output.print(if uses { USES } else { CLAIMS })?;
-    runtime.block_on(each_page(&store, which, now, async |page| {
+    runtime.block_on(each_page(&*store, which, now, async |page| {
         for claim in &page {
             let mut text = String::new();
             if !uses {
@@ -263,7 +263,7 @@ fn export(which: Which, uses: bool, place: Place, output: &mut Output<'_>) -> Re
                 output.print(&text)?;
                 continue;
             }
-            each_use(&store, claim.id, |page| {
+            each_use(&*store, claim.id, |page| {
                 let text = page.iter().fold(String::new(), |mut text, one| {
                     csv_line(&mut text, &use_fields(claim.id, one));
                     text

@@ -3,6 +3,11 @@
 
 mod audit;
 mod client_auth;
+#[cfg(feature = "postgres")]
+mod database;
+#[cfg(not(feature = "postgres"))]
+#[path = "no_database.rs"]
+mod database;
 mod drain;
 mod events;
 mod limits;
@@ -11,12 +16,14 @@ mod log;
 mod registration;
 mod secrets;
 mod sessions;
+mod store;
 mod tls;
 mod tokens;
 pub(super) mod webhooks;
 
 pub(super) use audit::Audit;
 pub(crate) use client_auth::ClientCertificates;
+pub(crate) use database::Database;
 pub(crate) use drain::Drain;
 pub(crate) use events::Events;
 pub(super) use limits::Limits;
@@ -26,6 +33,7 @@ pub(crate) use registration::Registration;
 pub(super) use secrets::PreviousKey;
 pub(crate) use secrets::Secrets;
 pub(crate) use sessions::Sessions;
+pub(crate) use store::StorePlace;
 pub(super) use tls::Tls;
 pub(crate) use tls::TlsChoice;
 pub(crate) use tokens::Tokens;

@@ -52,7 +52,7 @@ fn defaults_apply_without_file_and_environment() {
     assert_eq!(config.listeners, [everything("127.0.0.1:8080", TlsChoice::Off)]);
     assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.path, "/fedecks/websocket");
-    assert_eq!(config.store, Path::new("fedecks-data/fedecks.sqlite"));
+    assert_eq!(config.store.file(), Some(Path::new("fedecks-data/fedecks.sqlite")));
     assert_eq!(config.tokens.lifetime, Duration::from_secs(28 * 24 * 3600));
     assert_eq!(config.tokens.refresh, Duration::from_secs(3 * 3600));
     assert_eq!(config.sessions.heartbeat, Duration::from_secs(19));
@@ -206,7 +206,7 @@ fn every_key_of_a_file_is_read() {
     assert_eq!(config.trusted_proxies, networks.map(|network| network.parse::<IpNet>().unwrap()));
     assert_eq!(config.path, "/devices/socket");
     assert_eq!(config.data_dir, Path::new("/var/lib/fedecks"));
-    assert_eq!(config.store, Path::new("/srv/store.sqlite"));
+    assert_eq!(config.store.file(), Some(Path::new("/srv/store.sqlite")));
     let seconds = Duration::from_secs;
     assert_eq!(config.tokens, Tokens { lifetime: seconds(1_209_600), refresh: seconds(3600) });
     let sessions = Sessions {
@@ -340,4 +340,15 @@ fn listen_has_no_default_if_there_are_listeners() {
     let (_folder, path) = file("[[listener]]\naddress = \"127.0.0.1:1\"");
     let config = load(Some(&path), &[]).unwrap();
     assert_eq!(config.listeners, [everything("127.0.0.1:1", TlsChoice::Off)]);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn the_password_of_a_database_is_not_shown() {
+    let url = "postgres://me:hush@db.example/x?password=hush";
+    let config = load(None, &[("FEDECKS_STORE", url)]).unwrap();
+    assert_eq!(config.store.file(), None);
+    let shown = format!("{} {config:?}", config.store);
+    assert!(shown.starts_with("postgres://me@db.example:5432/x "), "{shown}");
+    assert!(!shown.contains("hush"), "{shown}");
 }

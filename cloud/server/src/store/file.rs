@@ -1,19 +1,20 @@
-//! The server's store: creates and opens it, backs it up and restores it, and creates the directory that it
-//! is in. As root, the copies are root's, and everything else is done as the owner of the store's directory.
+//! The store in a file: creates and opens it, backs it up and restores it, and creates the directory that it is in. As root, the copies are root's, and everything else is done as the owner of the store's directory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fedecks_common::explain_open_error;
-use fedecks_store::{SqliteStore, Store, StoreError};
+use fedecks_store::{SqliteStore, StoreError};
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::unistd::{AccessFlags, access};
 
+use super::directory::create_data_dir;
+use super::open::OpenStore;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::owner::Owner;
@@ -21,14 +22,14 @@ use crate::owner::Owner;
 /// The argument that stands for standard output.
 pub(crate) const STANDARD_OUTPUT: &str = "-";
 
-/// Opens the store of a server that starts, and waits a few seconds for another server to end. Only a server that also
-/// generates its secrets creates the store: others have devices, and an empty store would let in those that are revoked
-/// or blocked.
-pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, ServerError> {
-    if config.secrets.will_be_generated() && make_if_missing(config)? {
-        tracing::info!(store = %config.store.display(), "made a new store, for new secrets");
+/// Opens it for a server, and waits a few seconds for another server to end. Creates it only if the server also
+/// generates its secrets.
+pub(super) fn open_for_server(config: &Config, store: &Path) -> Result<OpenStore, ServerError> {
+    if config.secrets.will_be_generated() && make_if_missing(config, store)? {
+        tracing::info!(store = %store.display(), "made a new store, for new secrets");
     }
-    SqliteStore::open_existing(&config.store, config.store_options).map_err(|error| match error {
+    let opened = SqliteStore::open_existing(store, config.store_options);
+    opened.map(|store| OpenStore::File(Box::new(store))).map_err(|error| match error {
         StoreError::Missing { .. } | StoreError::Empty { .. } => ServerError::NoStore(error),
         StoreError::InUse { .. } => ServerError::StoreInUse(error),
         error => ServerError::Store(error),
@@ -36,15 +37,15 @@ pub(crate) fn open_for_server(config: &Config) -> Result<impl Store + use<>, Ser
 }
 
 /// Fails as [`open_for_server`] would without a store.
-pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
-    let location = config.store.display().to_string();
-    match config.store.metadata() {
+pub(super) fn check(config: &Config, store: &Path) -> Result<(), ServerError> {
+    let location = store.display().to_string();
+    match store.metadata() {
         Ok(found) if found.is_file() && found.len() == 0 => {
             Err(ServerError::NoStore(StoreError::Empty { location }))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A link to nothing is not replaced by a store.
-            if config.secrets.will_be_generated() && config.store.symlink_metadata().is_err() {
+            if config.secrets.will_be_generated() && store.symlink_metadata().is_err() {
                 return Ok(());
             }
             Err(ServerError::NoStore(StoreError::Missing { location }))
@@ -56,10 +57,10 @@ pub(crate) fn check(config: &Config) -> Result<(), ServerError> {
 
 /// Whether this user may write the store, its SQLite files, and the directories that the server writes to, and create
 /// those that it creates. `serve` finds out by writing.
-pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
-    let directory = parent_of(&config.store);
+pub(super) fn check_access(config: &Config, store: &Path) -> Result<(), ServerError> {
+    let directory = parent_of(store);
     for suffix in ["", "-wal", "-shm"] {
-        let mut file = config.store.clone().into_os_string();
+        let mut file = store.as_os_str().to_owned();
         file.push(suffix);
         let file = PathBuf::from(file);
         match access(&file, AccessFlags::R_OK | AccessFlags::W_OK) {
@@ -68,16 +69,16 @@ pub(crate) fn check_access(config: &Config) -> Result<(), ServerError> {
             Err(error) => return Err(cannot_write(&file, &error.into())),
         }
     }
-    if config.store.exists() {
+    if store.exists() {
         check_writable(directory)?;
     } else if directory != config.data_dir {
         // Only the data directory is made.
-        let failed = ServerError::io(format!("create the store {}", config.store.display()));
+        let failed = ServerError::io(format!("create the store {}", store.display()));
         directory.metadata().map_err(failed)?;
         check_writable(directory)?;
-        SqliteStore::check_new(&config.store)?;
+        SqliteStore::check_new(store)?;
     } else if directory.exists() {
-        SqliteStore::check_new(&config.store)?;
+        SqliteStore::check_new(store)?;
     }
     check_can_be_made(&config.data_dir)
 }
@@ -92,7 +93,7 @@ fn check_writable(directory: &Path) -> Result<(), ServerError> {
 }
 
 /// Whether this user may write the directory, or make it together with those that it is in.
-fn check_can_be_made(directory: &Path) -> Result<(), ServerError> {
+pub(super) fn check_can_be_made(directory: &Path) -> Result<(), ServerError> {
     if directory.is_dir() {
         return check_writable(directory);
     }
@@ -118,25 +119,26 @@ fn cannot_write(place: &Path, error: &io::Error) -> ServerError {
 }
 
 /// Opens the store for a command, also while a server uses it.
-pub(crate) fn open_store(config: &Config) -> Result<impl Store + use<>, ServerError> {
-    SqliteStore::open_beside(&config.store, config.store_options).map_err(|error| match error {
+pub(super) fn open(config: &Config, store: &Path) -> Result<OpenStore, ServerError> {
+    let opened = SqliteStore::open_beside(store, config.store_options);
+    opened.map(|store| OpenStore::File(Box::new(store))).map_err(|error| match error {
         StoreError::Missing { .. } | StoreError::Empty { .. } => ServerError::NoStore(error),
         error => ServerError::Store(error),
     })
 }
 
 /// Creates an empty store. Fails if there is one.
-pub(crate) fn create_store(config: &Config) -> Result<(), ServerError> {
-    create_store_dir(config)?;
-    Ok(SqliteStore::create(&config.store)?)
+pub(super) fn create(config: &Config, store: &Path) -> Result<(), ServerError> {
+    create_store_dir(config, store)?;
+    Ok(SqliteStore::create(store)?)
 }
 
 /// Creates an empty store if there is none. Returns whether it did.
-pub(crate) fn make_if_missing(config: &Config) -> Result<bool, ServerError> {
-    if config.store.symlink_metadata().is_ok() {
+pub(super) fn make_if_missing(config: &Config, store: &Path) -> Result<bool, ServerError> {
+    if store.symlink_metadata().is_ok() {
         return Ok(false);
     }
-    match create_store(config) {
+    match create(config, store) {
         Ok(()) => Ok(true),
         // By another process, meanwhile.
         Err(ServerError::Store(StoreError::Exists { .. })) => Ok(false),
@@ -145,8 +147,7 @@ pub(crate) fn make_if_missing(config: &Config) -> Result<bool, ServerError> {
 }
 
 /// Copies the store to a new file.
-pub(crate) fn back_up(config: &Config, copy: &Path) -> Result<(), ServerError> {
-    let store = &config.store;
+pub(crate) fn back_up(store: &Path, copy: &Path) -> Result<(), ServerError> {
     let Some(owner) = Owner::of(store)? else { return Ok(SqliteStore::back_up(store, copy)?) };
     if is_of(copy, &owner)? {
         owner.become_it()?;
@@ -175,20 +176,20 @@ fn back_up_as(owner: &Owner, store: &Path, file: &Path) -> io::Result<()> {
 }
 
 /// Writes a copy of the store to standard output.
-pub(crate) fn back_up_to_standard_output(config: &Config) -> Result<(), ServerError> {
-    Ok(SqliteStore::back_up_to(&config.store, &mut io::stdout().lock())?)
+pub(crate) fn back_up_to_standard_output(store: &Path) -> Result<(), ServerError> {
+    Ok(SqliteStore::back_up_to(store, &mut io::stdout().lock())?)
 }
 
 /// Replaces the store with a copy.
-pub(crate) fn restore(copy: &Path, config: &Config) -> Result<(), ServerError> {
-    let Some(owner) = Owner::of(&config.store)? else {
-        create_store_dir(config)?;
-        return Ok(SqliteStore::restore(copy, &config.store)?);
+pub(crate) fn restore(copy: &Path, config: &Config, store: &Path) -> Result<(), ServerError> {
+    let Some(owner) = Owner::of(store)? else {
+        create_store_dir(config, store)?;
+        return Ok(SqliteStore::restore(copy, store)?);
     };
     if is_of(copy, &owner)? {
         owner.become_it()?;
-        create_store_dir(config)?;
-        return Ok(SqliteStore::restore(copy, &config.store)?);
+        create_store_dir(config, store)?;
+        return Ok(SqliteStore::restore(copy, store)?);
     }
     // The owner may not be able to read the copy.
     let open = |file: &Path| OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(file);
@@ -204,8 +205,8 @@ pub(crate) fn restore(copy: &Path, config: &Config) -> Result<(), ServerError> {
         wal => Some(wal.map_err(reading())?),
     };
     owner.become_it()?;
-    create_store_dir(config)?;
-    Ok(SqliteStore::restore_from(&mut opened, wal.as_mut(), copy, &config.store)?)
+    create_store_dir(config, store)?;
+    Ok(SqliteStore::restore_from(&mut opened, wal.as_mut(), copy, store)?)
 }
 
 /// The path leads where the owner wants it to.
@@ -214,15 +215,9 @@ fn is_of(path: &Path, owner: &Owner) -> Result<bool, ServerError> {
 }
 
 /// Creates the data directory if the store is in it. Any other directory has to exist.
-fn create_store_dir(config: &Config) -> Result<(), ServerError> {
-    if config.store.parent() == Some(&config.data_dir) {
+fn create_store_dir(config: &Config, store: &Path) -> Result<(), ServerError> {
+    if store.parent() == Some(&config.data_dir) {
         create_data_dir(config)?;
     }
     Ok(())
-}
-
-pub(crate) fn create_data_dir(config: &Config) -> Result<(), ServerError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(ServerError::io(
-        format!("create the data directory {}", config.data_dir.display()),
-    ))
 }

@@ -1,0 +1,68 @@
+//! The store of a running server, as each of its parts knows it.
+
+use std::sync::Arc;
+
+use fedecks_cloud::accounts::AccountHandler;
+use fedecks_store::{
+    AccountStore, ApiTokenStore, AuditStore, BoxFuture, ClaimStore, ConsumerStore,
+    DeviceQueueStore, DeviceStore, KnownLoginStore, MessageStore, QueueStore, RegistrationStore,
+    SqliteStore, Store, StoreMonitor,
+};
+
+use super::open::OpenStore;
+
+/// One store, as an object of each trait: what needs one kind of record takes its trait.
+pub(crate) struct ServedStore {
+    pub(crate) all: Arc<dyn Store>,
+    pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) devices: Arc<dyn DeviceStore>,
+    pub(crate) claims: Arc<dyn ClaimStore>,
+    pub(crate) registrations: Arc<dyn RegistrationStore>,
+    pub(crate) api_tokens: Arc<dyn ApiTokenStore>,
+    pub(crate) known_logins: Arc<dyn KnownLoginStore>,
+    pub(crate) audit: Arc<dyn AuditStore>,
+    pub(crate) queues: Arc<dyn QueueStore>,
+    pub(crate) messages: Arc<dyn MessageStore>,
+    pub(crate) consumers: Arc<dyn ConsumerStore>,
+    pub(crate) device_queue: Arc<dyn DeviceQueueStore>,
+    pub(crate) monitor: Arc<dyn StoreMonitor>,
+    /// For the logins of devices.
+    pub(crate) handler: AccountHandler,
+    /// Writes the notes when the server stops, if that has to be waited for.
+    pub(crate) closing: BoxFuture<'static, ()>,
+}
+
+impl ServedStore {
+    pub(super) fn new(store: OpenStore) -> Self {
+        match store {
+            // Dropping it waits for its notes.
+            OpenStore::File(store) => Self::of::<SqliteStore>(store.into(), Box::pin(async {})),
+            #[cfg(feature = "postgres")]
+            OpenStore::Database(store) => {
+                let store = Arc::new(store);
+                let closed = store.clone();
+                Self::of(store, Box::pin(async move { closed.close().await }))
+            }
+        }
+    }
+
+    fn of<S: Store>(store: Arc<S>, closing: BoxFuture<'static, ()>) -> Self {
+        Self {
+            all: store.clone(),
+            accounts: store.clone(),
+            devices: store.clone(),
+            claims: store.clone(),
+            registrations: store.clone(),
+            api_tokens: store.clone(),
+            known_logins: store.clone(),
+            audit: store.clone(),
+            queues: store.clone(),
+            messages: store.clone(),
+            consumers: store.clone(),
+            device_queue: store.clone(),
+            monitor: store.clone(),
+            handler: AccountHandler::new(store),
+            closing,
+        }
+    }
+}
