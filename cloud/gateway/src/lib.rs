@@ -5,8 +5,8 @@
 //! [`serve`](mod@serve) runs filters behind an accept loop made for very many connections. The [`Hub`]
 //! reaches the devices from the rest of your program: push, topics, presence.
 //!
-//! The features `serve`, `sqlite` and `accounts` add the accept loop, a store in one SQLite file and
-//! logins with accounts. Without them the library contains only what you mount in your own warp server.
+//! The features `serve`, `sqlite`, `postgres` and `accounts` add the accept loop, a store in one SQLite file, one in a
+//! PostgreSQL database and logins with accounts. Without them the library contains only what you mount in your own warp server.
 //!
 #![cfg_attr(all(feature = "serve", feature = "sqlite"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "serve", feature = "sqlite")), doc = "```ignore")]
