@@ -32,6 +32,7 @@ const NO_LIMITS: &[&str] = &[
     "secret_file",
     "sessions.heartbeat",
     "store",
+    "store_password_file",
     "tls.certificate",
     "tls.key",
     "tls.self_signed",
