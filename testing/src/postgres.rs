@@ -98,9 +98,23 @@ impl PostgresServer {
             .unwrap()
     }
 
-    /// Kills it as a power cut would.
+    /// Kills it as a power cut would, and waits until the processes of its connections have ended, too.
     pub fn kill(&mut self) {
+        let processes = self.processes();
         self.end("KILL");
+        let until = Instant::now() + Duration::from_secs(60);
+        while processes.iter().any(|process| is_running(process)) {
+            assert!(Instant::now() < until, "processes of the server do not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The numbers of the processes that the server has started.
+    fn processes(&self) -> Vec<String> {
+        let first = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let first = first.lines().next().unwrap_or_default();
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+        children.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     }
 
     fn end(&mut self, signal: &str) {
@@ -161,6 +175,12 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         self.end("QUIT");
     }
+}
+
+/// It has not ended, whether or not its parent knows that.
+fn is_running(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 /// The newest programs that are installed.

@@ -232,6 +232,7 @@ async fn a_killed_database_refuses_logins_and_nothing_else() {
     program.add_account(USER, PASSWORD).await;
     let mut bed = Bed::of(program.serve(&[]).await, PathBuf::new()).await;
     postgres.kill();
+    bed.http.until_status("/api/v1/devices", StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(bed.login("nerves-2").await, UNAVAILABLE);
     bed.api_is_unavailable().await;
     bed.works().await;
