@@ -104,14 +104,17 @@ impl CloudProgram {
         self.serve_logging_to(command, log).await
     }
 
+    /// Starts the server without waiting until it listens: another one may have its store.
+    pub fn stand_by(self, arguments: &[&str]) -> CloudProcess {
+        let command = self.command(&[&["serve"], arguments].concat());
+        let (address, child) = (([0, 0, 0, 0], 0).into(), self.spawn(command, self.log_file()));
+        CloudProcess { address, child, read: 0, program: self }
+    }
+
     /// The same with another standard error than the file that [`CloudProcess::log`] reads.
     pub async fn serve_logging_to(self, command: Command, log: impl Into<Stdio>) -> CloudProcess {
-        let mut process = CloudProcess {
-            address: ([0, 0, 0, 0], 0).into(),
-            child: self.spawn(command, log),
-            read: 0,
-            program: self,
-        };
+        let (address, child) = (([0, 0, 0, 0], 0).into(), self.spawn(command, log));
+        let mut process = CloudProcess { address, child, read: 0, program: self };
         process.listens().await;
         process
     }
@@ -173,6 +176,16 @@ impl CloudProcess {
             self.addresses().first().copied()
         });
         self.address = address.await;
+    }
+
+    /// Waits, for as long as it takes, until it listens.
+    pub async fn listens_at_last(&mut self) {
+        while self.addresses().is_empty() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.address = self.addresses()[0];
     }
 
     /// Where it listens: at `listen`, and then at each `[[listener]]`.

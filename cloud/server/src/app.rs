@@ -27,6 +27,7 @@ use crate::events::{self, Bounds, EventLog, Streams};
 use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
+use crate::lease::Lease;
 use crate::metrics::{
     DeviceCounters, DeviceMessageCounters, DeviceRequests, LogConsumers, Metrics,
 };
@@ -79,7 +80,10 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, Server
     let certificates = app.certificates.clone();
     let reloading = certificates::reload_on_change(certificates, app.hub.clone(), hangup);
     let certificates = tokio::spawn(reloading);
-    let signal = shutdown.requested().await;
+    let signal = tokio::select! {
+        signal = shutdown.requested() => Some(signal),
+        () = app.lost_lease() => None,
+    };
     certificates.abort();
     tracing::info!(signal, connections = app.server.connections(), "stopping");
     systemd::notify(&[
@@ -88,7 +92,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, Server
         NotifyState::ExtendTimeoutUsec(time_to_stop(&app.config)),
     ]);
     tokio::select! {
-        () = app.stop() => Ok(true),
+        () = app.stop() => signal.map(|_| true).ok_or(ServerError::LeaseLost),
         signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }
@@ -102,6 +106,8 @@ pub struct App {
     tokens: ApiTokens,
     certificates: Vec<Tls>,
     webhooks: Webhooks,
+    /// By which it serves on a database.
+    lease: Option<Lease>,
     stopping: watch::Sender<bool>,
     /// Has messages to devices expire. Aborted when this is dropped.
     expiring: JoinSet<()>,
@@ -124,6 +130,10 @@ impl App {
         preflight.log();
         let config = Arc::new(config);
         let store = store::open_for_server(&config).await?;
+        let lease = match store.nodes.clone() {
+            Some(nodes) => Some(Lease::begin(nodes, systemd::notify_standby).await?),
+            None => None,
+        };
         if config.secrets.generated().is_some() {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
@@ -214,7 +224,8 @@ impl App {
             DeviceMessages::new(store.device_queue, cloud.hub(), clock.clone(), message_counters);
         let mut expiring = JoinSet::new();
         expiring.spawn(expiry::run_messages(device_messages.clone(), stopped.clone()));
-        let health = health::filter(monitor, clock.clone(), &stopped);
+        let standing = lease.as_ref().map(Lease::standing);
+        let health = health::filter(monitor, clock.clone(), standing, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
@@ -256,6 +267,7 @@ impl App {
             tokens,
             certificates,
             webhooks,
+            lease,
             stopping,
             expiring,
             closing,
@@ -286,10 +298,19 @@ impl App {
             tracing::warn!("messages to devices may have their final state without an event");
         }
         self.webhooks.end().await;
+        drop(self.lease);
         if tokio::time::timeout(LAST_TASKS, self.closing).await.is_err() {
             tracing::warn!("the store may lack its last notes");
         }
         tracing::info!("stopped");
+    }
+
+    /// Returns once another server may serve on the database; never for a store in a file.
+    async fn lost_lease(&self) {
+        match &self.lease {
+            Some(lease) => lease.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The address of each listener, in the order of the configuration.

@@ -22,6 +22,7 @@ mod expiry;
 mod handler;
 mod history;
 mod http;
+mod lease;
 mod listeners;
 mod metrics;
 mod owner;

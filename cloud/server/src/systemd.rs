@@ -1,8 +1,10 @@
 //! Notifies systemd that the server is ready, alive, reloading or stopping. Without systemd it does nothing.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fedecks_store::NodeRecord;
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -34,9 +36,21 @@ fn message(state: &[NotifyState<'_>]) -> String {
     state.iter().map(|state| format!("{state}\n")).collect()
 }
 
+/// The server stands by, and so its start is complete.
+pub(crate) fn notify_standby(holder: &NodeRecord) {
+    let status = format!("standing by, as another server serves: {}", holder.name);
+    notify_surely(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    feed_watchdog();
+}
+
 /// Feeds systemd's watchdog for as long as the runtime runs tasks. A failing store or webhook receiver
 /// does not stop it: a restart would not fix that, and would close every connection.
 pub(crate) fn feed_watchdog() {
+    static IS_FED: AtomicBool = AtomicBool::new(false);
+
+    if IS_FED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     // Half of the timeout, as sd_watchdog_enabled(3) advises.
     let mut ticks = interval((timeout / 2).max(Duration::from_millis(1)));

@@ -32,7 +32,7 @@ pub(super) const EXIT_STATUS: [(u8, &str); 6] = [
         "any other failure, such as an unknown device; a certificate that devices would refuse",
     ),
     (WRONG_USAGE, "invalid arguments or input, such as an id or a password"),
-    (IN_USE, "another server uses the store"),
+    (IN_USE, "another server uses the store, or the lease of the database was lost"),
     (WRONG_CONFIGURATION, "invalid configuration, or no store"),
     (SIGNAL + 2, "interrupted by Ctrl-C (generally 128 plus the signal number)"),
 ];
@@ -68,6 +68,10 @@ pub(super) enum CliError {
          `{example}`"
     )]
     IsDatabase { command: &'static str, instead: &'static str, example: String },
+    #[error(
+        "`fedecks-cloud {0}` is for a store in a PostgreSQL database, but this one is a file, which has one server"
+    )]
+    IsFile(&'static str),
     #[error("no such backup: {}", .0.display())]
     NoBackup(PathBuf),
     #[error("no such account: {0:?}")]
@@ -118,7 +122,7 @@ impl CliError {
         match self {
             Self::Config(_) | Self::NoStore(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
-            Self::Server(ServerError::StoreInUse(_)) => IN_USE,
+            Self::Server(ServerError::StoreInUse(_) | ServerError::LeaseLost) => IN_USE,
             Self::Password(_)
             | Self::PasswordsDiffer
             | Self::NoLifetime
@@ -129,6 +133,7 @@ impl CliError {
             | Self::Order(_)
             | Self::IdInFile { .. }
             | Self::IsDatabase { .. }
+            | Self::IsFile(_)
             | Self::TerminalOutput => WRONG_USAGE,
             Self::Signal(number) => SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(u8::MAX)),
             Self::Server(_)

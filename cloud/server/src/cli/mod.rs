@@ -15,6 +15,7 @@ mod error;
 #[cfg(test)]
 mod generated;
 mod logging;
+mod node;
 mod output;
 mod password;
 mod place;
@@ -93,6 +94,9 @@ enum Command {
     /// Create the store of a new installation
     #[command(subcommand)]
     Store(store::Command),
+    /// List the servers that share a database
+    #[command(subcommand)]
+    Node(node::Command),
     /// Show the server's clock and its floor, and reset a wrong floor
     #[command(subcommand)]
     Clock(clock::Command),
@@ -153,6 +157,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Audit(command) => audit::run(command, output),
         Command::Webhook(command) => webhook::run(command, output),
         Command::Store(command) => store::run(command, output),
+        Command::Node(command) => node::run(command, output),
         Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(output),
         Command::Restore(restore) => restore.run(output),

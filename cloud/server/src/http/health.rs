@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fedecks_cluster::lease::Standing;
 use fedecks_store::{Clock, StoreMonitor};
 use http::StatusCode;
 use serde::Serialize;
@@ -22,11 +23,15 @@ struct Readiness {
     store: &'static str,
     /// `ok`, or `behind` if the clock is below its floor. Then every device is refused.
     clock: &'static str,
+    /// With a database: `held`, or `cut-off` if it could not be renewed in time, so that nothing is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<&'static str>,
 }
 
 pub(crate) fn filter(
     store: Arc<dyn StoreMonitor>,
     clock: Clock,
+    lease: Option<watch::Receiver<Standing>>,
     stopping: &watch::Receiver<bool>,
 ) -> BoxedFilter<(Response,)> {
     let stopping = stopping.clone();
@@ -35,9 +40,13 @@ pub(crate) fn filter(
         let behind = clock.below_floor();
         let ready = !*stopping.borrow() && !behind;
         let clock = if behind { "behind" } else { "ok" };
+        let lease = lease.as_ref().map(|standing| match *standing.borrow() {
+            Standing::Serves { .. } => "held",
+            _ => "cut-off",
+        });
         let store = if store.stats().healthy { "ok" } else { "failing" };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        warp::reply::with_status(warp::reply::json(&Readiness { ready, store, clock }), status)
+        warp::reply::with_status(warp::reply::json(&Readiness { ready, store, clock, lease }), status)
             .into_response()
     });
     alive.or(ready).unify().boxed()

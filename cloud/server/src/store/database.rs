@@ -6,7 +6,7 @@ use super::open::OpenStore;
 use crate::config::{Config, Database};
 use crate::error::ServerError;
 
-/// Opens it for a server, which creates the tables only if it also generates its secrets.
+/// Opens it for a server, which creates the tables only if it also generates its secrets, and writes only under a lease.
 pub(super) async fn open_for_server(
     config: &Config,
     place: &Database,
@@ -14,11 +14,20 @@ pub(super) async fn open_for_server(
     if config.secrets.will_be_generated() && make_if_missing(place).await? {
         tracing::info!(store = %place, "made a new store, for new secrets");
     }
-    open(config, place).await
+    let options = options(config).with(|it| it.needs_lease = true);
+    open_with(options, place).await
 }
 
+/// Opens it for a command, also while a server uses it.
 pub(super) async fn open(config: &Config, place: &Database) -> Result<OpenStore, ServerError> {
-    let options = PostgresOptions::default().with(|it| it.audit = config.store_options.audit);
+    open_with(options(config), place).await
+}
+
+fn options(config: &Config) -> PostgresOptions {
+    PostgresOptions::default().with(|it| it.audit = config.store_options.audit)
+}
+
+async fn open_with(options: PostgresOptions, place: &Database) -> Result<OpenStore, ServerError> {
     let opened = PostgresStore::open_existing(place.url()?.expose(), options).await;
     opened.map(OpenStore::Database).map_err(explain)
 }

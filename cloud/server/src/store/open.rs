@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 #[cfg(feature = "postgres")]
 use fedecks_store::PostgresStore;
-use fedecks_store::{SqliteStore, Store};
+use fedecks_store::{NodeStore, SqliteStore, Store};
 
 /// An open store.
 pub(crate) enum OpenStore {
@@ -26,6 +26,15 @@ impl Deref for OpenStore {
 }
 
 impl OpenStore {
+    /// The servers of a database.
+    pub(crate) fn nodes(&self) -> Option<&dyn NodeStore> {
+        match self {
+            Self::File(_) => None,
+            #[cfg(feature = "postgres")]
+            Self::Database(store) => Some(store),
+        }
+    }
+
     /// Writes its notes, and waits for that.
     pub(crate) async fn close(self) {
         match self {

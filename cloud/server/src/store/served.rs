@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fedecks_cloud::accounts::AccountHandler;
 use fedecks_store::{
     AccountStore, ApiTokenStore, AuditStore, BoxFuture, ClaimStore, ConsumerStore,
-    DeviceQueueStore, DeviceStore, KnownLoginStore, MessageStore, QueueStore, RegistrationStore,
-    SqliteStore, Store, StoreMonitor,
+    DeviceQueueStore, DeviceStore, KnownLoginStore, MessageStore, NodeStore, QueueStore,
+    RegistrationStore, SqliteStore, Store, StoreMonitor,
 };
 
 use super::open::OpenStore;
@@ -26,6 +26,8 @@ pub(crate) struct ServedStore {
     pub(crate) consumers: Arc<dyn ConsumerStore>,
     pub(crate) device_queue: Arc<dyn DeviceQueueStore>,
     pub(crate) monitor: Arc<dyn StoreMonitor>,
+    /// The servers of the database, if it is one.
+    pub(crate) nodes: Option<Arc<dyn NodeStore>>,
     /// For the logins of devices.
     pub(crate) handler: AccountHandler,
     /// Writes the notes when the server stops, if that has to be waited for.
@@ -41,7 +43,9 @@ impl ServedStore {
             OpenStore::Database(store) => {
                 let store = Arc::new(store);
                 let closed = store.clone();
-                Self::of(store, Box::pin(async move { closed.close().await }))
+                let nodes: Arc<dyn NodeStore> = store.clone();
+                let served = Self::of(store, Box::pin(async move { closed.close().await }));
+                Self { nodes: Some(nodes), ..served }
             }
         }
     }
@@ -61,6 +65,7 @@ impl ServedStore {
             consumers: store.clone(),
             device_queue: store.clone(),
             monitor: store.clone(),
+            nodes: None,
             handler: AccountHandler::new(store),
             closing,
         }

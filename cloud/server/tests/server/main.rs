@@ -31,6 +31,7 @@ mod operations;
 mod postgres;
 mod restored;
 mod reverse_proxies;
+mod standby;
 mod store_faults;
 mod storm;
 mod support;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use fedecks_device::{Event, Trust};
+use fedecks_device::{ClientBuilder, Event, Trust};
 use fedecks_store::Role::{Read, Send};
 use fedecks_testing::certificates::{Certificate, client_config};
 use fedecks_testing::device::Device;
@@ -24,7 +24,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 2);
 pub(crate) const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
 
 /// A shipped file with each first text replaced by the second; each must be in it.
-fn changed(file: &str, changes: &[(&str, String)]) -> String {
+pub(crate) fn changed(file: &str, changes: &[(&str, String)]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(file);
     changes.iter().fold(std::fs::read_to_string(file).unwrap(), |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in the shipped configuration");
@@ -88,13 +88,22 @@ impl Proxy {
     }
 
     async fn device(&self, id: &str) -> Device {
+        self.device_with(id, |builder| builder).await
+    }
+
+    /// A device with other settings.
+    pub(crate) async fn device_with(
+        &self,
+        id: &str,
+        settings: impl Fn(ClientBuilder) -> ClientBuilder + std::marker::Send + Sync + 'static,
+    ) -> Device {
         let trust = Trust::Only(self.folder.path().join("c.pem"));
         let url = format!("wss://{PROXY}:{}", self.port);
-        Device::start_with(&url, id, move |builder| builder.tls(trust.clone())).await
+        Device::start_with(&url, id, move |builder| settings(builder.tls(trust.clone()))).await
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((PROXY, 0)).unwrap().local_addr().unwrap().port()
 }
 

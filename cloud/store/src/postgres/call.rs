@@ -93,6 +93,26 @@ impl Drop for Tx {
     }
 }
 
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It reads. Each of its statements sees what is committed when it begins.
+    Read,
+    /// It reads what a server hands out, and all of its statements see the same. Nothing has to wait for it.
+    Snapshot,
+    /// It is a transaction that changes something.
+    Write,
+}
+
+impl Kind {
+    pub(super) fn action(self) -> Action {
+        match self {
+            Self::Read | Self::Snapshot => Action::Read,
+            Self::Write => Action::Write,
+        }
+    }
+}
+
 /// How an attempt ended.
 enum Attempt<T> {
     Done(T),
@@ -125,7 +145,7 @@ impl Target<'_> {
 /// Runs `work` until it succeeds, or another attempt would not help, or it is too late.
 pub(super) async fn run<A, T>(
     target: Target<'_>,
-    action: Action,
+    kind: Kind,
     deadline: Instant,
     args: &A,
     work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
@@ -134,7 +154,7 @@ pub(super) async fn run<A, T>(
     let busy = || StoreError::Busy { location: location.to_owned() };
     let mut pause = PAUSE;
     loop {
-        let failure = match attempt(target, action, deadline, args, &work).await {
+        let failure = match attempt(target, kind, deadline, args, &work).await {
             Attempt::Done(done) => return Ok(done),
             Attempt::Unknown => return Err(busy()),
             Attempt::Failed(failure) => failure,
@@ -149,14 +169,14 @@ pub(super) async fn run<A, T>(
                 sleep(lengthened).await;
                 pause = pause.mul_f32(1.5);
             }
-            _ => return Err(failure.answer(location, action.as_str())),
+            _ => return Err(failure.answer(location, kind.action().as_str())),
         }
     }
 }
 
 async fn attempt<A, T>(
     target: Target<'_>,
-    action: Action,
+    kind: Kind,
     deadline: Instant,
     args: &A,
     work: &impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
@@ -172,7 +192,7 @@ async fn attempt<A, T>(
     let tx = Tx(Some(client));
     let mut stage = Stage::Begun;
     let worked = {
-        let step = steps(&tx, target, action, deadline, args, work, &mut stage);
+        let step = steps(&tx, target, kind, deadline, args, work, &mut stage);
         timeout_at(deadline + ANSWER_GRACE, step).await
     };
     match (worked, stage) {
@@ -192,12 +212,12 @@ async fn attempt<A, T>(
         }
         (Ok(Err(failure)), Stage::Begun) => {
             let is_usable = !matches!(failure.remedy(), Remedy::Reconnect | Remedy::FailAndClose);
-            let rolled_back = match action {
-                Action::Write if is_usable => {
+            let rolled_back = match kind {
+                Kind::Snapshot | Kind::Write if is_usable => {
                     let rollback = tx.batch("ROLLBACK");
                     timeout_at(deadline + ANSWER_GRACE, rollback).await.is_ok_and(|it| it.is_ok())
                 }
-                Action::Read | Action::Write => is_usable,
+                Kind::Read | Kind::Snapshot | Kind::Write => is_usable,
             };
             if rolled_back {
                 tx.release();
@@ -219,25 +239,29 @@ enum Stage {
 async fn steps<A, T>(
     tx: &Tx,
     target: Target<'_>,
-    action: Action,
+    kind: Kind,
     deadline: Instant,
     args: &A,
     work: &impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
     stage: &mut Stage,
 ) -> Result<T, Failure> {
-    if action == Action::Read {
-        return work(tx, args).await;
-    }
+    let (begin, lease) = match kind {
+        Kind::Read => return work(tx, args).await,
+        Kind::Snapshot => {
+            target.lease()?;
+            ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", None)
+        }
+        Kind::Write => ("BEGIN", target.lease()?),
+    };
     // Each statement may take what is left of the time of the call, and never 0, which is without a limit.
     let left = (deadline - Instant::now()).as_millis().max(1);
-    let lease = target.lease()?;
     let hold = lease.map(|it| format!("; SELECT {}", hold_lease(it))).unwrap_or_default();
-    let begun = tx.batch(&format!("BEGIN; SET LOCAL statement_timeout = {left}{hold}")).await;
+    let begun = tx.batch(&format!("{begin}; SET LOCAL statement_timeout = {left}{hold}")).await;
     begun
         .map_err(|failure| if failure.is_without_lease() { target.no_lease() } else { failure })?;
     let done = work(tx, args).await?;
     // See [`LeaseGate`].
-    if target.lease()? != lease {
+    if lease.is_some() && target.lease()? != lease {
         return Err(target.no_lease());
     }
     *stage = Stage::Committing;

@@ -8,13 +8,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::audit_log::AuditLog;
 use super::batches::{Batch, Batches};
-use super::call::{self, CALL_TIMEOUT, Tx};
+use super::call::{self, CALL_TIMEOUT, Kind, Tx};
 use super::columns::{get, later_of, text, to_column};
 use super::failure::Failure;
 use super::lease_calls;
 use super::seen_notes::write_seen;
 use super::shared::Shared;
-use crate::counters::Action;
 use crate::error::StoreError;
 use crate::known_logins::KnownLogin;
 use crate::notes::Pending;
@@ -76,7 +75,7 @@ async fn flush(
 ) -> bool {
     let Some(batch) = batches.next(shared) else { return false };
     let args = (batch, shared.log);
-    let written = call::run(shared.target(), Action::Write, deadline, &args, |tx, args| {
+    let written = call::run(shared.target(), Kind::Write, deadline, &args, |tx, args| {
         let (batch, log) = args;
         Box::pin(write(tx, batch, *log))
     });

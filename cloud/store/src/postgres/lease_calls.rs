@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::call::{Target, Tx, Work, run as run_call};
+use super::call::{Kind, Target, Tx, Work, run as run_call};
 use super::columns::{id_to_column, to_column};
 use super::failure::Result;
 use super::locks::lease as lock_lease;
 use super::shared::Shared;
-use crate::counters::Action;
 use crate::error::StoreError;
 use crate::nodes::NodeLease;
 
@@ -23,14 +22,14 @@ const END: &str = "UPDATE nodes SET state = 2, since = clock_timestamp()
 /// Runs a call on the connection for leases.
 pub(super) async fn run<A, T>(
     shared: &Shared,
-    action: Action,
+    kind: Kind,
     args: &A,
     work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T>,
 ) -> std::result::Result<T, StoreError> {
     let since = Instant::now();
     let target = Target { pool: &shared.lease_pool, location: &shared.location, gate: None };
-    let result = run_call(target, action, since + LEASE_TIMEOUT, args, work).await;
-    shared.count(action, since, &result);
+    let result = run_call(target, kind, since + LEASE_TIMEOUT, args, work).await;
+    shared.count(kind.action(), since, &result);
     result
 }
 
@@ -39,7 +38,7 @@ pub(super) async fn end_own_lease(shared: &Shared) {
     let Some(gate) = &shared.gate else { return };
     let Some(lease) = gate.last_lease() else { return };
     gate.close(lease);
-    let ended = run(shared, Action::Write, &lease, |tx, lease| Box::pin(end(tx, *lease))).await;
+    let ended = run(shared, Kind::Write, &lease, |tx, lease| Box::pin(end(tx, *lease))).await;
     if let Err(error) = ended {
         let store = &shared.location;
         tracing::warn!(%store, %error, "cannot end the lease; another server has to wait for its end");

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::audit_log::AuditLog;
-use super::call::{self, CALL_TIMEOUT, Tx, Work};
+use super::call::{self, CALL_TIMEOUT, Kind, Tx, Work};
 use super::connection;
 use super::flusher;
 use super::identity::Identities;
@@ -21,7 +21,7 @@ use super::schema::{self, IfEmpty};
 use super::shared::Shared;
 use crate::audit::{Actor, AuditAction, AuditEntry, AuditLimits};
 use crate::boxed::StoreFuture;
-use crate::counters::{Action, Counters};
+use crate::counters::Counters;
 use crate::epoch::Epoch;
 use crate::error::StoreError;
 use crate::notes::WriteBehind;
@@ -155,7 +155,22 @@ impl PostgresStore {
         A: Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.call(Action::Read, lane, args, read)
+        self.call(Kind::Read, lane, args, read)
+    }
+
+    /// Runs `read` with `args`, under the lease if there has to be one. All of its statements see the same, for which
+    /// nothing has to wait.
+    pub(super) fn read_snapshot<A, T>(
+        &self,
+        lane: Lane,
+        args: A,
+        read: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T> + Send + Sync + 'static,
+    ) -> StoreFuture<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        self.call(Kind::Snapshot, lane, args, read)
     }
 
     /// Runs `change` with `args` as one transaction. It is run again if the database has rolled it back for another
@@ -170,7 +185,7 @@ impl PostgresStore {
         A: Send + Sync + 'static,
         T: Send + 'static,
     {
-        self.call(Action::Write, lane, args, change)
+        self.call(Kind::Write, lane, args, change)
     }
 
     /// [`PostgresStore::write`], with a line for the audit log if `change` returns something. If it returns `None`, it
@@ -219,7 +234,7 @@ impl PostgresStore {
 
     fn call<A, T>(
         &self,
-        action: Action,
+        kind: Kind,
         lane: Lane,
         args: A,
         work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T> + Send + Sync + 'static,
@@ -236,26 +251,26 @@ impl PostgresStore {
             };
             let shared = self.shared.clone();
             let call = async move {
-                let result = call::run(shared.target(), action, deadline, &args, work).await;
+                let result = call::run(shared.target(), kind, deadline, &args, work).await;
                 drop(turn);
-                shared.count(action, since, &result);
+                shared.count(kind.action(), since, &result);
                 result
             };
-            self.in_task(action, call).await
+            self.in_task(kind, call).await
         })
     }
 
     /// Runs a call in a task, so that a caller who drops this future does not interrupt a change.
     pub(super) async fn in_task<T: Send + 'static>(
         &self,
-        action: Action,
+        kind: Kind,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         match self.runtime.spawn(call).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => {
                 self.shared.counters.failed();
-                Err(StoreError::failed(&self.shared.location, action.as_str(), "it panicked"))
+                Err(StoreError::failed(&self.shared.location, kind.action().as_str(), "it panicked"))
             }
             Err(_) => Err(StoreError::Closed { location: self.shared.location.clone() }),
         }

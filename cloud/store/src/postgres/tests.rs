@@ -1,11 +1,14 @@
 //! Tests of [`PostgresStore`] with a real server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::lease_gate::boot_time;
 use super::store::{PostgresOptions, PostgresStore};
 use super::test_server::TestServer;
 use crate::conformance;
 use crate::conformance::support::until;
+use crate::nodes::{Admission, LeaseOutcome, NewNode, NodeStore};
 
 /// A store in a new database of the server.
 pub(super) async fn new_store(server: &TestServer) -> PostgresStore {
@@ -60,4 +63,22 @@ pub(super) use server;
 async fn a_store_conforms() {
     let server: Arc<TestServer> = server!();
     conformance::check(async || new_store(&server).await).await;
+}
+
+#[tokio::test]
+async fn a_store_with_a_lease_conforms() {
+    let server: Arc<TestServer> = server!();
+    conformance::check(async || new_store_with_lease(&server).await).await;
+}
+
+/// A store in a new database, and its lease, of which its gate knows that it lasts.
+async fn new_store_with_lease(server: &TestServer) -> PostgresStore {
+    let url = server.url(&server.database().await);
+    let options = PostgresOptions::default().with(|it| it.needs_lease = true);
+    let store = PostgresStore::open(&url, options).await.unwrap();
+    let node = NewNode { id: 7, name: "one".to_owned() };
+    let begun = store.begin_lease(&node, Admission::Alone).await.unwrap();
+    let LeaseOutcome::Begun(lease) = begun else { panic!("{begun:?}") };
+    store.lease_gate().unwrap().open(lease, boot_time() + Duration::from_secs(600));
+    store
 }

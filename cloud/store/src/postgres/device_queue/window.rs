@@ -19,9 +19,6 @@ const MAX_STEPS: usize = 500;
 /// How many more messages than there is room for are looked at, as some may have expired.
 const MORE: usize = 16;
 
-/// So that all statements of a transaction see the same, for which nothing has to wait.
-const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-
 /// What a number carries.
 struct Head {
     waiting: Waiting,
@@ -45,7 +42,6 @@ pub(super) async fn peek(
     after: u64,
     room: DownRoom,
 ) -> Result<Option<Option<DownWindow>>> {
-    tx.batch(SNAPSHOT).await?;
     let mut queue = Queue::read(tx, device).await?;
     let Some(stream) = queue.stream(lane) else { return Ok(Some(None)) };
     let after = after.max(stream.acknowledged);

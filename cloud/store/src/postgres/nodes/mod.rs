@@ -4,7 +4,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use super::call::{Tx, Work};
+use super::call::{Kind, Tx, Work};
 use super::columns::{get, id_to_column, text, to_column, unsigned};
 use super::failure::Result;
 use super::lease_calls::{end, run};
@@ -12,7 +12,6 @@ use super::lease_gate::boot_time;
 use super::locks;
 use super::store::PostgresStore;
 use crate::boxed::StoreFuture;
-use crate::counters::Action;
 use crate::nodes::{Admission, LeaseOutcome, NewNode, NodeLease, NodeRecord, NodeStore, Renewal};
 
 /// The largest length of a name, in characters.
@@ -28,7 +27,7 @@ impl NodeStore for PostgresStore {
             let began = boot_time();
             let name: String = text(&node.name).chars().take(MAX_NAME_CHARS).collect();
             // By itself, so that it counts although the next call may have to wait for a transaction of a dead node.
-            self.lease_call(Action::Write, (id_to_column(node.id), name), |tx, (node, name)| {
+            self.lease_call(Kind::Write, (id_to_column(node.id), name), |tx, (node, name)| {
                 Box::pin(async move {
                     tx.execute(sql::ADD, &[node, name]).await?;
                     tx.execute(&sql::wait(), &[node, name]).await
@@ -37,7 +36,7 @@ impl NodeStore for PostgresStore {
             .await?;
             let args = (node.id, admission == Admission::Alone);
             let outcome = self
-                .lease_call(Action::Write, args, |tx, (node, alone)| {
+                .lease_call(Kind::Write, args, |tx, (node, alone)| {
                     Box::pin(begin(tx, *node, *alone))
                 })
                 .await?;
@@ -52,7 +51,7 @@ impl NodeStore for PostgresStore {
         Box::pin(async move {
             let began = boot_time();
             let renewed = self
-                .lease_call(Action::Write, *lease, |tx, lease| {
+                .lease_call(Kind::Write, *lease, |tx, lease| {
                     Box::pin(async move {
                         let values = (id_to_column(lease.node), to_column(lease.epoch));
                         tx.query_opt(&sql::renew(), &[&values.0, &values.1])
@@ -77,11 +76,11 @@ impl NodeStore for PostgresStore {
         if let Some(gate) = &self.shared.gate {
             gate.close(*lease);
         }
-        self.lease_call(Action::Write, *lease, |tx, lease| Box::pin(end(tx, *lease)))
+        self.lease_call(Kind::Write, *lease, |tx, lease| Box::pin(end(tx, *lease)))
     }
 
     fn declare_dead<'a>(&'a self, by: &'a NodeLease) -> StoreFuture<'a, Vec<NodeRecord>> {
-        self.lease_call(Action::Write, *by, |tx, by| {
+        self.lease_call(Kind::Write, *by, |tx, by| {
             Box::pin(async move {
                 locks::take(tx, locks::NODES).await?;
                 declare_dead(tx, by.node).await
@@ -90,7 +89,7 @@ impl NodeStore for PostgresStore {
     }
 
     fn nodes(&self) -> StoreFuture<'_, Vec<NodeRecord>> {
-        self.lease_call(Action::Read, (), |tx, ()| {
+        self.lease_call(Kind::Read, (), |tx, ()| {
             Box::pin(
                 async move { tx.query(&sql::all(), &[]).await?.iter().map(sql::node).collect() },
             )
@@ -102,7 +101,7 @@ impl PostgresStore {
     /// Runs a call on the connection for leases.
     fn lease_call<A, T>(
         &self,
-        action: Action,
+        kind: Kind,
         args: A,
         work: impl for<'t> Fn(&'t Tx, &'t A) -> Work<'t, T> + Send + Sync + 'static,
     ) -> StoreFuture<'_, T>
@@ -111,8 +110,8 @@ impl PostgresStore {
         T: Send + 'static,
     {
         let shared = self.shared.clone();
-        let call = async move { run(&shared, action, &args, work).await };
-        Box::pin(self.in_task(action, call))
+        let call = async move { run(&shared, kind, &args, work).await };
+        Box::pin(self.in_task(kind, call))
     }
 }
 
