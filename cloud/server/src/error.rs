@@ -33,7 +33,9 @@ pub(crate) enum ServerError {
     EmptyDatabase(StoreError),
     #[error("{0}, and did not become free: stop that server, or give this one another store")]
     StoreInUse(StoreError),
-    #[error("this server has lost the lease of the database, and stopped: another server may serve")]
+    #[error(
+        "this server has lost the lease of the database, and stopped: another server may serve"
+    )]
     LeaseLost,
     #[error(transparent)]
     Floor(#[from] FloorFileError),

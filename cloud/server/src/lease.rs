@@ -154,7 +154,9 @@ impl Keeper {
             let before = changed.send_replace(standing);
             match (before, standing) {
                 (_, Standing::Waits) => {
-                    tracing::error!("the lease has ended: another server may serve, so this one stops");
+                    tracing::error!(
+                        "the lease has ended: another server may serve, so this one stops"
+                    );
                     return;
                 }
                 (Standing::Serves { .. }, Standing::CutOff) => tracing::warn!(

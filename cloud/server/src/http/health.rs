@@ -46,8 +46,11 @@ pub(crate) fn filter(
         });
         let store = if store.stats().healthy { "ok" } else { "failing" };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        warp::reply::with_status(warp::reply::json(&Readiness { ready, store, clock, lease }), status)
-            .into_response()
+        warp::reply::with_status(
+            warp::reply::json(&Readiness { ready, store, clock, lease }),
+            status,
+        )
+        .into_response()
     });
     alive.or(ready).unify().boxed()
 }

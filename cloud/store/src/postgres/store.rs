@@ -270,7 +270,11 @@ impl PostgresStore {
             Ok(result) => result,
             Err(error) if error.is_panic() => {
                 self.shared.counters.failed();
-                Err(StoreError::failed(&self.shared.location, kind.action().as_str(), "it panicked"))
+                Err(StoreError::failed(
+                    &self.shared.location,
+                    kind.action().as_str(),
+                    "it panicked",
+                ))
             }
             Err(_) => Err(StoreError::Closed { location: self.shared.location.clone() }),
         }

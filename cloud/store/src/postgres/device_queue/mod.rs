@@ -58,9 +58,10 @@ impl DeviceQueueStore for PostgresStore {
     ) -> StoreFuture<'a, Option<DownWindow>> {
         Box::pin(async move {
             let args = (device.clone(), lane, after, room);
-            let peeked = self.read_snapshot(Lane::Shared, args, |tx, (device, lane, after, room)| {
-                Box::pin(window::peek(tx, device.as_str(), *lane, *after, *room))
-            });
+            let peeked =
+                self.read_snapshot(Lane::Shared, args, |tx, (device, lane, after, room)| {
+                    Box::pin(window::peek(tx, device.as_str(), *lane, *after, *room))
+                });
             if let Some(window) = peeked.await? {
                 return Ok(window);
             }
