@@ -59,7 +59,7 @@ pub enum Standing {
         /// Higher than that of each earlier lease of any node.
         epoch: u64,
     },
-    /// It could not renew in time, and no other node is known to renew. It goes on as one node does whose store
+    /// It could not renew in time, and no other node is known to renew. It continues as one node does whose store
     /// fails: sessions stay and devices come back, but it acknowledges nothing.
     CutOff,
     /// It could not renew in time, but others do: it is not ready, and refuses new sessions.

@@ -1,4 +1,4 @@
-//! The rules of several servers ("nodes") on one database. This crate does no I/O and knows no clock: it is told what
+//! The rules of several servers ("nodes") on one database. This crate does no I/O and knows no clock: it is given what
 //! happened and when, and says what follows.
 //!
 //! [`lease`] has a node's own lease: when it is renewed, what the node may do meanwhile, and when another one takes over.

@@ -47,7 +47,7 @@ impl DeviceConnection {
         Self { claim: Claim { stamp, fence: None }, last_fence: None, closing: None }
     }
 
-    /// What others are told of it.
+    /// What others learn of it.
     pub fn claim(&self) -> Claim {
         self.claim
     }

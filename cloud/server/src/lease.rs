@@ -29,7 +29,7 @@ struct Keeper {
     rules: OwnLease,
 }
 
-/// What came of a call.
+/// The result of a call.
 enum Answer {
     /// The server has its lease.
     Holds,
@@ -39,7 +39,7 @@ enum Answer {
     Lost,
 }
 
-/// The time since the machine's start, which goes on while it is suspended.
+/// The time since the machine's start, which continues while it is suspended.
 fn boot_time() -> Duration {
     // Should there be no such clock, no lease lasts.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
@@ -52,7 +52,7 @@ fn machine() -> String {
 }
 
 impl Lease {
-    /// Waits until this server has the lease. While another server has one it is a standby: `on_standby` is told, once,
+    /// Waits until this server has the lease. While another server has one it is a standby: `on_standby` learns, once,
     /// which server that is. Fails if the database does not answer at first; later it tries again until it does.
     pub(crate) async fn begin(
         store: Arc<dyn NodeStore>,
@@ -68,7 +68,7 @@ impl Lease {
                 Ok(Answer::Held(holder)) => {
                     if !is_standby {
                         let since = utc(holder.since);
-                        tracing::info!(holder = holder.name, %since, "another server serves: this one stands by");
+                        tracing::info!(holder = holder.name, %since, "another server serves: this one is on standby");
                         on_standby(&holder);
                         is_standby = true;
                     }

@@ -36,9 +36,9 @@ fn message(state: &[NotifyState<'_>]) -> String {
     state.iter().map(|state| format!("{state}\n")).collect()
 }
 
-/// The server stands by, and so its start is complete.
+/// The server is on standby, and so its start is complete.
 pub(crate) fn notify_standby(holder: &NodeRecord) {
-    let status = format!("standing by, as another server serves: {}", holder.name);
+    let status = format!("on standby, as another server serves: {}", holder.name);
     notify_surely(&[NotifyState::Ready, NotifyState::Status(&status)]);
     feed_watchdog();
 }

@@ -10,12 +10,12 @@ use crate::boxed::StoreFuture;
 /// A lease ends when its node ends it, or when another node declares the node dead, which it may once
 /// - the lease was not renewed for [`DEAD_AFTER`], and
 /// - for [`WATCH_TIME`], the other node has itself renewed without a pause. After a restart or a pause of the database
-///   server, whose clock went on, that begins again for everyone, so the living can renew first.
+///   server, whose clock continued, that begins again for everyone, so the living can renew first.
 ///
 /// A lease that has ended stays so: its node may begin another one, with a higher epoch.
 pub trait NodeStore: Send + Sync {
     /// Begins a lease with a new epoch, unless [`Admission::Alone`] is wanted and another node has a lease; first
-    /// declares dead whom it may. A node that is refused is noted as one that waits, and has to call this again every
+    /// declares dead those that it may. A node that is refused is noted as one that waits, and has to call this again every
     /// [`RENEWAL_INTERVAL`], which counts as its renewals. A lease that this node had before has ended then.
     fn begin_lease<'a>(
         &'a self,
@@ -48,7 +48,7 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// dead: two intervals.
 pub const WATCH_TIME: Duration = Duration::from_secs(10);
 
-/// After a longer pause between two renewals, [`WATCH_TIME`] begins anew. A node that renewed before such a pause
+/// After a longer pause between two renewals, [`WATCH_TIME`] begins again. A node that renewed before such a pause
 /// has time left to do it after the pause, before it is declared dead.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
@@ -105,7 +105,7 @@ pub enum LeaseOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewal {
-    /// The lease goes on.
+    /// The lease continues.
     Renewed {
         /// Whether the node may declare others dead.
         may_declare: bool,

@@ -42,7 +42,7 @@ enum Action {
     Register(usize),
     /// Its node gets the fence.
     Registered(usize),
-    /// A node hears of a session of another one, or of the same one.
+    /// A node learns of a session of another one, or of the same one.
     Hear(usize, usize),
     /// A session sends a write, and the database handles it.
     Write(usize),
@@ -98,7 +98,7 @@ impl World {
                 let own = connection.claim();
                 match connection.on_other(other, away)? {
                     Closing::Replaced if own.fence == Some(self.fence) => {
-                        self.broken = Some("the newest was told that it was replaced");
+                        self.broken = Some("the newest learned that it was replaced");
                     }
                     Closing::Replaced if session.place > place => {
                         self.broken = Some("replaced by an older one");
@@ -146,7 +146,7 @@ impl World {
         connections.filter(|it| it.writes_with() == Some(self.fence)).count()
     }
 
-    /// Everyone registers, and hears of everyone. One session is left if any was, the one registered last.
+    /// Everyone registers, and learns of everyone. One session is left if any was, the one registered last.
     fn settles(&self) -> bool {
         let mut world = self.clone();
         world.away = false;
@@ -236,7 +236,7 @@ impl Model for Small {
 }
 
 #[test]
-fn the_connection_that_writes_is_the_one_with_the_greatest_fence() {
+fn the_connection_that_writes_has_the_greatest_fence() {
     let target = std::env::var("FEDECKS_STATES").map_or(600_000, |it| it.parse().unwrap());
     let checker = Small.checker().target_state_count(target).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());

@@ -197,7 +197,7 @@ impl World {
         for node in &mut self.nodes {
             if let Some(transaction) = &mut node.transaction {
                 transaction.idle += 1;
-                // Paused, it looks at its timers only once it goes on.
+                // Paused, it looks at its timers only once it continues.
                 if transaction.idle >= IDLE && !self.database.away {
                     node.transaction = None;
                 }

@@ -1,4 +1,4 @@
-//! Two servers on one PostgreSQL database: one serves, and the other takes over. A lease that nobody renews ends after
+//! Two servers on one PostgreSQL database: one serves, and the other takes over. A lease that no one renews ends after
 //! 15 s, which is not shortened here.
 
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ impl Pair {
     async fn standby(&self, listen: &str) -> CloudProcess {
         let second = with_database(&self.url);
         let mut second = second.stand_by(&["--listen", listen]);
-        second.logs("another server serves: this one stands by").await;
+        second.logs("another server serves: this one is on standby").await;
         assert!(second.addresses().is_empty());
         second
     }
@@ -158,7 +158,7 @@ async fn a_server_that_was_stopped_for_long_writes_nothing_more() {
     let listed = second.http().token(&token).get("/api/v1/devices/nerves-1/messages").await;
     assert_eq!(listed.json()["messages"], serde_json::json!([]));
 
-    // A standby ends when it is told to.
+    // A standby ends at a signal.
     let mut third = pair.standby("127.0.0.1:0").await;
     third.signal(Signal::SIGTERM);
     assert_eq!(third.ended().await, Some(0), "{}", third.log());

@@ -10,7 +10,7 @@ use crate::nodes::{COMMIT_TIME, NodeLease};
 
 /// Until when a [`PostgresStore`](crate::PostgresStore) with
 /// [`needs_lease`](crate::PostgresOptions::needs_lease) may write. It is open for [`COMMIT_TIME`] after the beginning of
-/// the last successful renewal, by a clock that goes on while the machine is suspended; the store opens and closes it
+/// the last successful renewal, by a clock that continues while the machine is suspended; the store opens and closes it
 /// by itself. While it is closed, changes fail with [`StoreError::NoLease`](crate::StoreError::NoLease).
 ///
 /// Why nothing is committed after another server has taken over: a change looks at the gate before it begins and again
@@ -28,7 +28,7 @@ struct Open {
     until: Duration,
 }
 
-/// The time since the machine's start, which goes on while it is suspended.
+/// The time since the machine's start, which continues while it is suspended.
 pub(super) fn boot_time() -> Duration {
     // Should there be no such clock, the gate is never open.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)

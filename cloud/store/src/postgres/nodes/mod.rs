@@ -1,4 +1,4 @@
-//! Nodes and their leases: calls with a connection and a deadline of their own.
+//! Nodes and their leases: calls with a dedicated connection and deadline.
 
 mod sql;
 #[cfg(test)]

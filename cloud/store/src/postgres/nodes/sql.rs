@@ -41,7 +41,7 @@ fn may_declare(node: &str) -> String {
     )
 }
 
-/// Whether the node `$1`, `own`, may declare `it` dead: by the time of its own last renewal, so that a pause of the
+/// Whether the node `$1`, `own`, may declare `it` dead: by the time of its last renewal, so that a pause of the
 /// database after that does not count.
 fn is_expired() -> String {
     format!(

@@ -176,7 +176,7 @@ async fn of_two_that_wait_one_takes_over() {
                 }
                 (LeaseOutcome::Held(one), LeaseOutcome::Held(other)) => {
                     assert_eq!((one.epoch, other.epoch), (last, last));
-                    // This machine is so slow that both have to begin to watch anew.
+                    // This machine is so slow that both have to begin to watch again.
                     let steady = "UPDATE nodes SET steady_since = renewed_at - interval '1 min'";
                     cluster.run(steady).await;
                 }
