@@ -261,7 +261,7 @@ def live(args: argparse.Namespace) -> None:
         cloud.command("device", "allow-reregistration", DEVICE)
         board.run(f"printf %s {shlex.quote(args.claim)} | fedecks login --claim -")
         connects_with("credentials")
-        board.run("until [ -s /data/fedecks/token ]; do sleep 0.2; done", within=30)
+        board.run("until [ -s /data/fedecks/token ] && [ -s /data/fedecks/identity ]; do sleep 0.2; done", within=30)
         check_no_claim_is_left(board, args.claim)
         board.power_off()
     with step("a new image gave the service's user another UID: reconnects with its token"):
