@@ -191,6 +191,13 @@ impl Fedecksd {
         }
     }
 
+    /// Waits until a line with `text` was logged since the start.
+    pub(crate) async fn has_logged(&mut self, text: &str) {
+        if !self.log.contains(text) {
+            self.logs(text).await;
+        }
+    }
+
     async fn next_line(&mut self) -> Option<String> {
         let line = self.lines.next_line().await.unwrap()?;
         self.log += &line;
