@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
+use std::slice;
 use std::sync::{Arc, Weak};
 
 use fedecks_protocol::{CloseReason, DeviceId};
@@ -26,9 +27,45 @@ pub struct InProcess {
 #[derive(Debug, Default)]
 struct State {
     nodes: HashMap<NodeId, Weak<dyn Node>, RandomState>,
-    /// The nodes that are subscribed to a topic. There are few, so a list is enough.
-    topics: HashMap<Topic, Vec<NodeId>>,
+    topics: HashMap<Topic, Subscribed>,
     presence: HashSet<ByDevice<Presence>, RandomState>,
+}
+
+/// The nodes that are subscribed to a topic. Most topics belong to one device, so a single one needs no list.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a list in line would make a topic with one node bigger")]
+enum Subscribed {
+    One(NodeId),
+    Many(Box<Vec<NodeId>>),
+}
+
+impl Subscribed {
+    fn nodes(&self) -> &[NodeId] {
+        match self {
+            Self::One(node) => slice::from_ref(node),
+            Self::Many(nodes) => nodes,
+        }
+    }
+
+    fn add(&mut self, node: NodeId) {
+        match self {
+            Self::One(one) if *one == node => {}
+            Self::One(one) => *self = Self::Many(Box::new(vec![*one, node])),
+            Self::Many(nodes) if nodes.contains(&node) => {}
+            Self::Many(nodes) => nodes.push(node),
+        }
+    }
+
+    /// Removes a node; returns false if none is left.
+    fn remove(&mut self, node: NodeId) -> bool {
+        match self {
+            Self::One(one) => *one != node,
+            Self::Many(nodes) => {
+                nodes.retain(|subscribed| *subscribed != node);
+                !nodes.is_empty()
+            }
+        }
+    }
 }
 
 impl InProcess {
@@ -53,10 +90,7 @@ impl Backplane for InProcess {
     fn leave(&self, id: NodeId) {
         let mut state = self.state.lock();
         state.nodes.remove(&id);
-        state.topics.retain(|_, nodes| {
-            nodes.retain(|node| *node != id);
-            !nodes.is_empty()
-        });
+        state.topics.retain(|_, subscribed| subscribed.remove(id));
         state.presence.retain(|ByDevice(presence)| {
             let stays = presence.connection.node() != id;
             if !stays {
@@ -68,19 +102,13 @@ impl Backplane for InProcess {
 
     fn subscribe(&self, node: NodeId, topic: &Topic) {
         let mut state = self.state.lock();
-        let nodes = state.topics.entry(topic.clone()).or_insert_with(|| Vec::with_capacity(1));
-        if !nodes.contains(&node) {
-            nodes.push(node);
-        }
+        state.topics.entry(topic.clone()).or_insert(Subscribed::One(node)).add(node);
     }
 
     fn unsubscribe(&self, node: NodeId, topic: &Topic) {
         let mut state = self.state.lock();
-        if let Some(nodes) = state.topics.get_mut(topic) {
-            nodes.retain(|subscribed| *subscribed != node);
-            if nodes.is_empty() {
-                state.topics.remove(topic);
-            }
+        if state.topics.get_mut(topic).is_some_and(|subscribed| !subscribed.remove(node)) {
+            state.topics.remove(topic);
         }
     }
 
@@ -91,7 +119,7 @@ impl Backplane for InProcess {
     ) -> BoxFuture<'a, Result<(), BackplaneError>> {
         let nodes: Vec<_> = {
             let state = self.state.lock();
-            let subscribed = state.topics.get(topic).map_or(&[][..], Vec::as_slice);
+            let subscribed = state.topics.get(topic).map_or(&[][..], Subscribed::nodes);
             let node = |id| state.nodes.get(id).and_then(Weak::upgrade);
             subscribed.iter().filter_map(node).collect()
         };
