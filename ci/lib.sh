@@ -121,7 +121,7 @@ need_packages() {
 }
 
 # The real daemons that the tests run against; each test starts its own.
-TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime openssl libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy haproxy prometheus postgresql)
+TEST_DAEMONS=(dbus-daemon network-manager systemd-container faketime openssl libglib2.0-bin iproute2 busybox e2fsprogs nginx-light caddy haproxy prometheus postgresql nats-server)
 
 # want_test_daemons: installs those that are missing, if possible. Without them the affected tests print
 # SKIPPED, or fail if FEDECKS_TESTS_COMPLETE is set.
@@ -145,6 +145,7 @@ want_test_daemons() {
         case " ${missing[*]} " in *" haproxy "*) quiet+=(haproxy.service) ;; esac
         case " ${missing[*]} " in *" prometheus "*) quiet+=(prometheus.service) ;; esac
         case " ${missing[*]} " in *" postgresql "*) quiet+=(postgresql.service) ;; esac
+        case " ${missing[*]} " in *" nats-server "*) quiet+=(nats-server.service) ;; esac
     fi
     for unit in "${quiet[@]}"; do as_root systemctl mask --quiet --runtime "$unit"; done
     need_packages "${missing[@]}"

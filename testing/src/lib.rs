@@ -15,6 +15,7 @@ pub mod history;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod namespace;
+pub mod nats;
 pub mod openssl;
 pub mod postgres;
 pub mod process_group;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Dialect, DownFrame, Limits, TermError};
+use fedecks_store::BoxFuture;
 use serde::Serialize;
 
 use crate::auth::certificate::LiveCertificates;
@@ -19,7 +20,8 @@ use crate::connection::registry::{ConnectionHandle, Heard, Registry};
 use crate::messaging::backplane::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::down::DeviceQueue;
 use crate::messaging::message::{Message, Topic};
-use crate::messaging::presence::{ConnectionIds, NodeId, Presence, PresenceWatch};
+use crate::messaging::presence::{ConnectionId, ConnectionIds, NodeId, Presence, PresenceWatch};
+use crate::messaging::request::RequestError;
 use crate::messaging::stats::{Counters, HubStats};
 use crate::messaging::topics::{Subscriber, Topics};
 
@@ -389,6 +391,19 @@ impl Node for Inner {
                 connection.close(CloseCode::Replaced);
             }
         }
+    }
+
+    fn observe(&self, newest: ConnectionId) {
+        self.ids.observe(newest);
+    }
+
+    fn ask<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        question: &'a fedecks_protocol::Term,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<fedecks_protocol::Term, RequestError>> {
+        Box::pin(self.ask_here(device, question, timeout))
     }
 }
 

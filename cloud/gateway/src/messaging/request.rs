@@ -4,7 +4,7 @@ use fedecks_delivery::NoReply;
 use fedecks_protocol::{EncodeError, Term, TermError};
 use serde::Serialize;
 
-use crate::messaging::backplane::BackplaneError;
+use crate::messaging::backplane::error::BackplaneError;
 
 /// Why a request to a device has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum RequestError {
     /// The device is not connected: nothing was sent.
     #[error("the device is not connected")]
     NotConnected,
-    /// The device is connected to another node, from where it can be asked: nothing was sent.
+    /// The device is connected to another node, and the backplane carries no requests: nothing was sent.
     #[error("the device is connected to another node of this cloud")]
     NotHere,
     /// The device answers no requests: nothing was sent.
@@ -28,7 +28,7 @@ pub enum RequestError {
     /// Too many requests are in progress, or the device's queue is full: nothing was sent.
     #[error("too many requests to the device are in progress")]
     Busy,
-    /// Other nodes cannot be asked whether the device is connected: nothing was sent.
+    /// The node of the device cannot be reached: nothing was sent.
     #[error(transparent)]
     Backplane(#[from] BackplaneError),
     /// The device has refused to answer.

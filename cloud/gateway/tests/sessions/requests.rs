@@ -221,14 +221,23 @@ async fn the_library_asks_and_answers() {
 }
 
 #[tokio::test]
-async fn a_device_of_another_node_is_not_asked() {
+async fn a_device_of_another_node_is_asked() {
     let backplane = Arc::new(InProcess::new());
     let node = async || {
         let backplane = Some(backplane.clone() as _);
         CloudOptions { backplane, ..CloudOptions::default() }.start(Obedient).await
     };
     let (one, two) = (node().await, node().await);
-    let _device = answering(&two, "a").await;
-    let error = within(one.hub.request(&id("a"), "led?", LONG)).await.unwrap_err();
-    assert_eq!(error, RequestError::NotHere);
+    let mut device = answering(&two, "a").await;
+    let device_id = id("a");
+    let asking = one.hub.request(&device_id, "led?", LONG);
+    let answering = async {
+        let (request, _) = asked(&mut device, "led?").await;
+        let answer = RequestFrame::Reply { request, content: encoded("on") };
+        device.send(&UpFrame::Request(answer)).await;
+    };
+    let (answer, ()) = within(async { tokio::join!(asking, answering) }).await;
+    assert_eq!(answer.unwrap(), Term::from("on"));
+    let error = within(one.hub.request(&id("b"), "led?", LONG)).await.unwrap_err();
+    assert_eq!(error, RequestError::NotConnected);
 }

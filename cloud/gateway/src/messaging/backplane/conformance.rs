@@ -6,13 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, CloseReason, DeviceId, Term};
+use fedecks_delivery::NoReply;
+use fedecks_protocol::{
+    CloseCode, CloseReason, DeviceId, EncodeError, NoReplyReason, Term, TermError,
+};
+use fedecks_store::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::{Backplane, DeliverError, Node, Payload};
+use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceEvent};
+use crate::messaging::request::RequestError;
 
 /// Checks the contract of [`Backplane`]; `make` creates a new instance for each check.
 pub async fn check<B: Backplane>(make: impl AsyncFn() -> Arc<B>) {
@@ -22,6 +27,8 @@ pub async fn check<B: Backplane>(make: impl AsyncFn() -> Arc<B>) {
     a_watch_begins_with_a_snapshot_and_has_no_gap(&*make().await).await;
     deliveries_and_closes_reach_the_node_of_the_device(&*make().await).await;
     the_devices_of_a_node_leave_with_it(&*make().await).await;
+    questions_reach_the_node_and_its_answers_come_back(&*make().await).await;
+    a_request_that_is_dropped_is_cancelled(&*make().await).await;
 }
 
 pub(crate) fn presence(device: &str, stamp: u64, node: NodeId) -> Arc<Presence> {
@@ -41,11 +48,42 @@ enum Call {
     Deliver(DeviceId, Term),
     Close(DeviceId, CloseReason),
     NewerConnection(Presence),
+    Ask(DeviceId, Term, Duration),
+    Cancelled,
 }
 
 struct Recorder {
     calls: mpsc::UnboundedSender<Call>,
     result: Mutex<Result<(), DeliverError>>,
+    /// `None` if it does not answer.
+    answer: Mutex<Option<Result<Term, RequestError>>>,
+}
+
+/// Tells that a request was dropped before it was answered.
+struct Unanswered(Option<mpsc::UnboundedSender<Call>>);
+
+impl Unanswered {
+    async fn answered_by(
+        mut self,
+        answer: Option<Result<Term, RequestError>>,
+    ) -> Result<Term, RequestError> {
+        match answer {
+            Some(answer) => {
+                self.0 = None;
+                answer
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(calls) = self.0.take() {
+            // The test may have ended.
+            let _ = calls.send(Call::Cancelled);
+        }
+    }
 }
 
 impl Node for Recorder {
@@ -72,6 +110,18 @@ impl Node for Recorder {
     fn on_newer_connection(&self, newer: &Presence) {
         self.calls.send(Call::NewerConnection(newer.clone())).unwrap();
     }
+
+    fn ask<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        question: &'a Term,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Term, RequestError>> {
+        self.calls.send(Call::Ask(device.clone(), question.clone(), timeout)).unwrap();
+        let unanswered = Unanswered(Some(self.calls.clone()));
+        let answer = self.answer.lock().clone();
+        Box::pin(async move { unanswered.answered_by(answer).await })
+    }
 }
 
 struct Joined {
@@ -82,7 +132,11 @@ struct Joined {
 impl Joined {
     fn new(backplane: &impl Backplane, id: NodeId) -> Self {
         let (sender, calls) = mpsc::unbounded_channel();
-        let node = Arc::new(Recorder { calls: sender, result: Mutex::new(Ok(())) });
+        let node = Arc::new(Recorder {
+            calls: sender,
+            result: Mutex::new(Ok(())),
+            answer: Mutex::default(),
+        });
         let weak = Arc::downgrade(&node);
         backplane.join(id, weak);
         Self { node, calls }
@@ -227,4 +281,52 @@ async fn the_devices_of_a_node_leave_with_it(backplane: &impl Backplane) {
     let left = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
     assert_eq!(left.unwrap(), Ok(PresenceEvent::Left(presence("a", 1, ONE))));
     assert_eq!(devices(backplane).await, [("b".to_owned(), 2)]);
+}
+
+async fn questions_reach_the_node_and_its_answers_come_back(backplane: &impl Backplane) {
+    let (_one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let a = presence("a", 1, TWO);
+    let (question, timeout) = (Term::from("uptime"), Duration::from_secs(60));
+    let gone = backplane.ask(&a.device, &question, timeout).await;
+    assert_eq!(gone, Err(RequestError::NotConnected));
+
+    backplane.register(&a);
+    until("a is there", || async { devices(backplane).await.len() == 1 }).await;
+    let no_reply = NoReply::new(NoReplyReason::Other(7), "not now");
+    let outcomes = [
+        Ok(Term::from(5)),
+        Err(RequestError::Value(<TermError as serde::de::Error>::custom("no term"))),
+        Err(RequestError::Encode(EncodeError::TooBig { size: 9, limit: 8 })),
+        Err(RequestError::Encode(EncodeError::TooDeep { limit: 64 })),
+        Err(RequestError::Encode(EncodeError::TooHeavy { weight: 53, limit: 52 })),
+        Err(RequestError::Unsupported),
+        Err(RequestError::Busy),
+        Err(RequestError::Backplane(BackplaneError::new("down"))),
+        Err(RequestError::NoReply(no_reply)),
+        Err(RequestError::TimedOut),
+        Err(RequestError::OutcomeUnknown),
+    ];
+    for outcome in outcomes {
+        *two.node.answer.lock() = Some(outcome.clone());
+        assert_eq!(backplane.ask(&a.device, &question, timeout).await, outcome);
+        let Call::Ask(device, asked, within) = two.call().await else { panic!("not asked") };
+        assert_eq!((device, asked), (a.device.clone(), question.clone()));
+        assert!(within <= timeout && within > timeout / 2, "{within:?}");
+    }
+}
+
+async fn a_request_that_is_dropped_is_cancelled(backplane: &impl Backplane) {
+    let (_one, mut two) = (Joined::new(backplane, ONE), Joined::new(backplane, TWO));
+    let a = presence("a", 1, TWO);
+    backplane.register(&a);
+    until("a is there", || async { devices(backplane).await.len() == 1 }).await;
+    let question = Term::from("uptime");
+    {
+        let asking = backplane.ask(&a.device, &question, Duration::from_secs(60));
+        tokio::select! {
+            answer = asking => panic!("answered: {answer:?}"),
+            call = two.call() => assert!(matches!(call, Call::Ask(..)), "{call:?}"),
+        }
+    }
+    assert_eq!(two.call().await, Call::Cancelled);
 }

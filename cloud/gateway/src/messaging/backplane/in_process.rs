@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::slice;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use fedecks_protocol::{CloseReason, DeviceId};
+use fedecks_protocol::{CloseReason, DeviceId, Term};
 use fedecks_store::BoxFuture;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{
     ByDevice, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
 };
+use crate::messaging::request::RequestError;
 
 /// The backplane of one process: usually for a single [`Hub`](crate::Hub), or for several that share it.
 #[derive(Debug, Default)]
@@ -205,6 +207,20 @@ impl Backplane for InProcess {
     ) -> BoxFuture<'a, Result<bool, BackplaneError>> {
         let closed = self.node_of(device).is_some_and(|node| node.close(device, reason));
         Box::pin(ready(Ok(closed)))
+    }
+
+    fn ask<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        question: &'a Term,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Term, RequestError>> {
+        Box::pin(async move {
+            match self.node_of(device) {
+                Some(node) => node.ask(device, question, timeout).await,
+                None => Err(RequestError::NotConnected),
+            }
+        })
     }
 }
 

@@ -2,16 +2,20 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub(crate) mod error;
 pub(crate) mod in_process;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::{CloseReason, DeviceId, EncodeError};
+pub use error::{BackplaneError, DeliverError};
+use fedecks_protocol::{CloseReason, DeviceId, Term};
 use fedecks_store::BoxFuture;
 
 use crate::messaging::message::{Message, Topic};
-use crate::messaging::presence::{NodeId, Presence, PresenceWatch};
+use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceWatch};
+use crate::messaging::request::RequestError;
 
 /// Connects the nodes of a cluster: topics, presence, and messages for devices that are connected to
 /// another node.
@@ -78,6 +82,23 @@ pub trait Backplane: Send + Sync + 'static {
         device: &'a DeviceId,
         reason: CloseReason,
     ) -> BoxFuture<'a, Result<bool, BackplaneError>>;
+
+    /// Asks the device on whichever node, by [`Node::ask`]. Dropping the future cancels the request. By default it
+    /// reaches no other nodes: a device that is connected there is [`RequestError::NotHere`].
+    fn ask<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        question: &'a Term,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Term, RequestError>> {
+        let _ = (question, timeout);
+        Box::pin(async move {
+            Err(match self.find(device).await? {
+                Some(_) => RequestError::NotHere,
+                None => RequestError::NotConnected,
+            })
+        })
+    }
 }
 
 /// A node, as the backplane calls it. No method blocks.
@@ -96,6 +117,20 @@ pub trait Node: Send + Sync + 'static {
 
     /// A device has a newer connection, to this node or another one: closes older ones.
     fn on_newer_connection(&self, newer: &Presence);
+
+    /// There are connections to other nodes with ids up to this one: later ones of this node get greater ids. By
+    /// default it does nothing.
+    fn observe(&self, newest: ConnectionId) {
+        let _ = newest;
+    }
+
+    /// Asks a device that should be connected to this node. Dropping the future cancels the request.
+    fn ask<'a>(
+        &'a self,
+        device: &'a DeviceId,
+        question: &'a Term,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Term, RequestError>>;
 }
 
 /// A message for a device.
@@ -106,34 +141,4 @@ pub enum Payload {
     Message(Message),
     /// Bytes.
     Raw(Bytes),
-}
-
-/// Why a message was not delivered to a device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliverError {
-    /// The device is not connected.
-    #[error("the device is not connected")]
-    NotConnected,
-    /// Too many messages are waiting for the device.
-    #[error("the device's queue is full")]
-    QueueFull,
-    /// The message is too big or nested too deeply.
-    #[error("cannot encode the message: {0}")]
-    Encode(#[from] EncodeError),
-    /// The node of the device cannot be reached.
-    #[error(transparent)]
-    Backplane(#[from] BackplaneError),
-}
-
-/// Other nodes are unreachable.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the backplane is not available: {0}")]
-pub struct BackplaneError(String);
-
-impl BackplaneError {
-    /// An error with this reason, for implementors of a backplane.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
 }

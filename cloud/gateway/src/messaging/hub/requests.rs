@@ -1,4 +1,4 @@
-//! Asks a device that is connected to this node.
+//! Asks a device, on whichever node it is connected.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Hub, HubOptions};
+use super::{Hub, HubOptions, Inner};
 use crate::connection::ask::Ask;
 use crate::connection::mailbox::{Item, SendError};
 use crate::messaging::request::RequestError;
@@ -17,11 +17,11 @@ use crate::messaging::request::RequestError;
 const HEAD: usize = 20;
 
 impl Hub {
-    /// Asks a device, and returns its answer. Nothing is stored or sent again: what the errors say about the outcome is
+    /// Asks a device, on whichever node it is connected, and returns its answer. Nothing is stored or sent again: what the errors say about the outcome is
     /// in [`RequestError`]. The timeout is from 1 ms to 10 minutes. At most 16 requests to a device are in progress;
     /// dropping the future cancels one.
     ///
-    /// The device has to be connected to this node. Not to be awaited in a callback of the device's own session, which
+    /// Not to be awaited in a callback of the device's own session, which
     /// would have to end before the answer can be read.
     ///
     /// ```no_run
@@ -49,13 +49,25 @@ impl Hub {
         question: &Term,
         timeout: Duration,
     ) -> Result<Term, RequestError> {
-        let Some(connection) = self.local(device) else {
-            return Err(match self.find(device).await? {
-                Some(_) => RequestError::NotHere,
-                None => RequestError::NotConnected,
-            });
-        };
-        let HubOptions { limits, queue, outgoing, .. } = &self.0.options;
+        match self.0.ask_here(device, question, timeout).await {
+            Err(RequestError::NotConnected) => {
+                self.0.backplane.ask(device, question, timeout).await
+            }
+            here => here,
+        }
+    }
+}
+
+impl Inner {
+    /// Asks a device that is connected to this node.
+    pub(super) async fn ask_here(
+        &self,
+        device: &DeviceId,
+        question: &Term,
+        timeout: Duration,
+    ) -> Result<Term, RequestError> {
+        let connection = self.registry.get(device).ok_or(RequestError::NotConnected)?;
+        let HubOptions { limits, queue, outgoing, .. } = &self.options;
         let max_size = limits.max_size.saturating_sub(HEAD);
         let limits = Limits { max_size, ..*limits };
         let content = connection.dialect.keep_term(question, &limits)?;
