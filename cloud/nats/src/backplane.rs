@@ -64,10 +64,11 @@ impl NatsBackplane {
         let NatsOptions { prefix, times, .. } = options;
         let shared = Arc::new(Shared::new(prefix, times, client, link));
         let mut tasks = Vec::new();
-        let subscriptions: [(_, tasks::OnMessage); 3] = [
+        let subscriptions: [(_, tasks::OnMessage); 4] = [
             (shared.answers(shared.me) + "*", Shared::on_answer),
             (shared.letters(shared.me), Shared::on_letter),
             (shared.announcements(), Shared::on_announcement),
+            (shared.topic_messages(), Shared::on_topic),
         ];
         for (subject, on_message) in subscriptions {
             let subscriber = shared.client.subscribe(subject).await;
@@ -95,7 +96,6 @@ impl Drop for NatsBackplane {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.shared.answering.end();
-        self.shared.topics.lock().end();
         // There is none when the runtime ends.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tasks::farewell(self.shared.clone()));
@@ -117,7 +117,6 @@ impl Backplane for NatsBackplane {
     fn leave(&self, id: NodeId) {
         self.shared.nodes.lock().remove(&id);
         self.shared.topics.lock().leave(id);
-        self.shared.outgoing.wake.notify_one();
         self.shared.change(|presences, effects| {
             presences.fleet.leave(id, effects);
             self.shared.announce(presences, Change::NodeLeft(id));
@@ -126,12 +125,10 @@ impl Backplane for NatsBackplane {
 
     fn subscribe(&self, node: NodeId, topic: &Topic) {
         self.shared.topics.lock().subscribe(node, topic);
-        self.shared.outgoing.wake.notify_one();
     }
 
     fn unsubscribe(&self, node: NodeId, topic: &Topic) {
         self.shared.topics.lock().unsubscribe(node, topic);
-        self.shared.outgoing.wake.notify_one();
     }
 
     fn publish<'a>(
@@ -140,10 +137,9 @@ impl Backplane for NatsBackplane {
         message: &'a Message,
     ) -> BoxFuture<'a, Result<(), BackplaneError>> {
         self.shared.publish_here(topic, message);
-        let subject = crate::topics::subject(&self.shared.prefix, topic);
         let sent = OnTopic::encode(self.shared.me, topic, message)
             .map_err(|error| BackplaneError::new(format!("cannot encode the message: {error}")))
-            .and_then(|payload| self.shared.send(subject, None, payload));
+            .and_then(|payload| self.shared.send(self.shared.topic_messages(), None, payload));
         Box::pin(ready(sent))
     }
 

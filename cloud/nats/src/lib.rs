@@ -28,9 +28,9 @@
 //!
 //! # Topics
 //!
-//! What a node publishes reaches its own sessions directly, and those of other nodes by one subject for each topic.
-//! Messages of one node on one topic stay in their order. A message that does not fit in NATS's `max_payload` is an
-//! error.
+//! What a node publishes reaches its own sessions directly. All topics share one subject: each node receives what others
+//! publish, and ignores topics without sessions or subscriptions here. Messages of one node stay in their order. A message
+//! that does not fit in NATS's `max_payload` is an error.
 //!
 //! # Calls
 //!
@@ -41,7 +41,7 @@
 //! # Memory
 //!
 //! What waits for NATS takes up to 32 MiB, and the questions in progress of other nodes up to 64 MiB; what does not fit
-//! is refused or dropped, and counted in [`NatsState::counters`]. A subscription at NATS takes about 8 KiB.
+//! is refused or dropped, and counted in [`NatsState::counters`].
 
 mod answering;
 mod backplane;

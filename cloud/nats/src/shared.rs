@@ -231,6 +231,12 @@ impl Shared {
         format!("{}.presence", self.prefix)
     }
 
+    /// Of the messages on all topics: an instance ignores those on topics to which its nodes are not subscribed. Each
+    /// device has a topic, and as many subscriptions at NATS would take more memory than the devices' sessions.
+    pub(crate) fn topic_messages(&self) -> String {
+        format!("{}.topics", self.prefix)
+    }
+
     pub(crate) fn letters(&self, to: Instance) -> String {
         format!("{}.node.{:016x}", self.prefix, to.0)
     }

@@ -11,7 +11,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::outgoing::Outbound;
 use crate::shared::Shared;
 use crate::state::count;
-use crate::topics::{self, Change};
 use crate::wire::Announcement;
 
 /// How long the last messages may take when a backplane ends.
@@ -20,13 +19,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// What handles a message.
 pub(crate) type OnMessage = fn(&Arc<Shared>, async_nats::Message);
 
-/// Hands to NATS what waits for it, subscriptions first.
+/// Hands to NATS what waits for it.
 pub(crate) async fn write(shared: Arc<Shared>) {
     loop {
         shared.outgoing.wake.notified().await;
-        loop {
-            subscribe(&shared).await;
-            let Some(message) = shared.outgoing.pop() else { break };
+        while let Some(message) = shared.outgoing.pop() {
             publish(&shared, message).await;
         }
     }
@@ -40,26 +37,6 @@ async fn publish(shared: &Shared, message: Outbound) {
     };
     let counters = &shared.link.counters;
     count(if published.is_ok() { &counters.sent } else { &counters.dropped });
-}
-
-async fn subscribe(shared: &Arc<Shared>) {
-    loop {
-        let change = shared.topics.lock().next_change();
-        let topic = match change {
-            None => return,
-            Some(Change::Nothing) => continue,
-            Some(Change::Subscribe(topic)) => topic,
-        };
-        let subject = topics::subject(&shared.prefix, &topic);
-        match shared.client.subscribe(subject).await {
-            Ok(subscriber) => {
-                let reader = tokio::spawn(read(shared.clone(), subscriber, Shared::on_topic));
-                shared.topics.lock().is_read_by(&topic, reader.abort_handle());
-            }
-            // Only if the client has ended.
-            Err(error) => tracing::error!(%error, %topic, "cannot subscribe at NATS"),
-        }
-    }
 }
 
 /// Reads a subscription.
