@@ -85,6 +85,7 @@ struct Held {
     /// When the last successful call began.
     renewed: Duration,
     may_declare: bool,
+    leads: bool,
 }
 
 /// Others renew.
@@ -115,10 +116,10 @@ impl OwnLease {
         self.due = now.saturating_add(self.times.interval);
     }
 
-    /// A lease has begun.
-    pub fn on_begun(&mut self, epoch: u64) {
+    /// A lease has begun; `leads` is whether the database says that this node leads.
+    pub fn on_begun(&mut self, epoch: u64, leads: bool) {
         let Some(renewed) = self.calling.take() else { return };
-        self.lease = Some(Held { epoch, renewed, may_declare: false });
+        self.lease = Some(Held { epoch, renewed, may_declare: false, leads });
         self.isolation = None;
     }
 
@@ -127,11 +128,12 @@ impl OwnLease {
         self.calling = None;
     }
 
-    /// The lease was renewed; `may_declare` is whether the database says that this node may declare others dead.
-    pub fn on_renewed(&mut self, may_declare: bool) {
+    /// The lease was renewed. The database says whether this node may declare others dead, and whether it leads.
+    pub fn on_renewed(&mut self, may_declare: bool, leads: bool) {
         let (Some(renewed), Some(lease)) = (self.calling.take(), &mut self.lease) else { return };
         lease.renewed = renewed;
         lease.may_declare = may_declare;
+        lease.leads = leads;
         self.isolation = None;
     }
 
@@ -186,6 +188,11 @@ impl OwnLease {
             [drains, it.last_news.saturating_add(self.times.news)]
         });
         [write].into_iter().chain(isolation).filter(|at| *at > now).min()
+    }
+
+    /// Whether this node leads now: it has the lowest epoch of all leases, and may write.
+    pub fn leads(&self, now: Duration) -> bool {
+        self.lease.is_some_and(|lease| lease.leads && self.is_in_time(lease, now))
     }
 
     /// Whether this node may declare others dead now.

@@ -15,7 +15,7 @@ fn serving() -> OwnLease {
     assert_eq!(lease.next_call(), Some((at(0), Call::Begin)));
     lease.on_calling(at(0));
     assert_eq!(lease.next_call(), None);
-    lease.on_begun(7);
+    lease.on_begun(7, false);
     lease
 }
 
@@ -34,11 +34,11 @@ fn a_node_writes_for_a_while_after_it_began_to_renew() {
     assert_eq!(lease.changes_at(at(10)), None);
     lease.on_calling(at(6));
     // A late answer counts from when the call began.
-    lease.on_renewed(true);
+    lease.on_renewed(true, true);
     assert_eq!(lease.standing(at(15)), Standing::Serves { epoch: 7 });
-    assert!(lease.may_declare(at(15)));
+    assert!(lease.may_declare(at(15)) && lease.leads(at(15)));
     assert_eq!(lease.standing(at(16)), Standing::CutOff);
-    assert!(!lease.may_declare(at(16)));
+    assert!(!lease.may_declare(at(16)) && !lease.leads(at(16)));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_node_gives_its_sessions_up_while_others_renew() {
     lease.on_other_renewed(at(150));
     assert_eq!(lease.standing(at(150)), Standing::Isolated);
     lease.on_calling(at(151));
-    lease.on_renewed(false);
+    lease.on_renewed(false, false);
     assert_eq!(lease.standing(at(160)), Standing::Serves { epoch: 7 });
     assert_eq!(lease.standing(at(161)), Standing::CutOff);
 }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::audit_trail::AuditTrail;
 use crate::clock::ClockKeeper;
+use crate::cluster::{self, ClusterStatus, Leadership, Peers};
 use crate::config::{Config, Overrides, Service, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::device_messages::DeviceMessages;
@@ -80,9 +81,10 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, Server
     let certificates = app.certificates.clone();
     let reloading = certificates::reload_on_change(certificates, app.hub.clone(), hangup);
     let certificates = tokio::spawn(reloading);
-    let signal = tokio::select! {
-        signal = shutdown.requested() => Some(signal),
-        () = app.lost_lease() => None,
+    let (signal, ends) = tokio::select! {
+        signal = shutdown.requested() => (Some(signal), Ok(true)),
+        () = app.lost_lease() => (None, Err(ServerError::LeaseLost)),
+        () = app.drained() => (None, Err(ServerError::Drained)),
     };
     certificates.abort();
     tracing::info!(signal, connections = app.server.connections(), "stopping");
@@ -92,7 +94,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, Server
         NotifyState::ExtendTimeoutUsec(time_to_stop(&app.config)),
     ]);
     tokio::select! {
-        () = app.stop() => signal.map(|_| true).ok_or(ServerError::LeaseLost),
+        () = app.stop() => ends,
         signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
     }
 }
@@ -131,9 +133,17 @@ impl App {
         let config = Arc::new(config);
         let store = store::open_for_server(&config).await?;
         let lease = match store.nodes.clone() {
-            Some(nodes) => Some(Lease::begin(nodes, systemd::notify_standby).await?),
+            Some(nodes) => {
+                let cluster = config.cluster.as_ref();
+                Some(Lease::begin(nodes, cluster, systemd::notify_standby).await?)
+            }
             None => None,
         };
+        let (mut joined, mut leads) = (None, Leadership::always());
+        if let (Some(cluster), Some(lease)) = (&config.cluster, &lease) {
+            joined = Some(Arc::new(cluster::join(cluster).await?));
+            leads = Leadership::of(lease.state());
+        }
         if config.secrets.generated().is_some() {
             create_data_dir(&config)?;
             tracing::info!(data_dir = %config.data_dir.display(), "using the generated secret");
@@ -163,7 +173,7 @@ impl App {
 
         let failed_logins = FailedLogins::load(config.failed_logins, store.known_logins).await?;
         let audit_trail = AuditTrail::new(store.audit.clone());
-        tasks.spawn(expiry::run(store.all.clone(), clock.clone()));
+        tasks.spawn(expiry::run(store.all.clone(), clock.clone(), leads.clone()));
         let kept = Bounds { events: config.events.keep, bytes: config.events.keep_bytes };
         let events = EventLog::new(kept);
         let counters = DeviceCounters::default();
@@ -185,6 +195,10 @@ impl App {
             Some(clients) => cloud.certificates(index, clients.rules),
             None => cloud,
         });
+        let cloud = match &joined {
+            Some(joined) => cloud.backplane(joined.backplane()),
+            None => cloud,
+        };
         let cloud = cloud
             .messages(store.messages.clone())
             .device_queue(store.device_queue.clone())
@@ -202,7 +216,8 @@ impl App {
         let (stopping, stopped) = watch::channel(false);
         let streams = Streams::new(events.clone(), &config.events, stopped.clone());
         let webhooks =
-            Webhooks::start(&config.webhooks, store.queues, (&events, &kept), &clock).await?;
+            Webhooks::start(&config.webhooks, store.queues, (&events, &kept), &clock, &leads)
+                .await?;
         let monitor = store.monitor;
         let request_memory = RequestMemory::new(config.request_memory);
         let metrics = Metrics::new();
@@ -219,13 +234,29 @@ impl App {
         metrics.register(message_counters.clone());
         let consumers = LogConsumers::default();
         metrics.register(consumers.clone());
-        tasks.spawn(consumers.run(store.all));
+        tasks.spawn(consumers.run(store.all, leads.clone()));
         let device_messages =
             DeviceMessages::new(store.device_queue, cloud.hub(), clock.clone(), message_counters);
         let mut expiring = JoinSet::new();
-        expiring.spawn(expiry::run_messages(device_messages.clone(), stopped.clone()));
-        let standing = lease.as_ref().map(Lease::standing);
-        let health = health::filter(monitor, clock.clone(), standing, &stopped);
+        expiring.spawn(expiry::run_messages(
+            device_messages.clone(),
+            stopped.clone(),
+            leads.clone(),
+        ));
+        let status = joined.zip(lease.as_ref()).map(|(joined, lease)| {
+            let peers = Peers::default();
+            let (hub, state) = (cloud.hub(), lease.state());
+            let (spread, other) = (config.drain.spread, lease.other_renewed());
+            tasks.spawn(peers.clone().follow(hub.clone(), state.clone(), other));
+            tasks.spawn(cluster::react_to_isolation(hub.clone(), state.clone(), spread));
+            tasks.spawn(cluster::carry_bells(hub, kept, leads));
+            ClusterStatus { lease: state, peers, denylist: denylist.clone(), joined }
+        });
+        if let Some(status) = &status {
+            metrics.register(status.clone());
+        }
+        let lease_state = lease.as_ref().map(Lease::state);
+        let health = health::filter(monitor, clock.clone(), lease_state, status, &stopped);
         let history = History::new(&counters, cloud.hub());
         tasks.spawn(history.clone().run());
         let state = Arc::new(AppState {
@@ -309,6 +340,14 @@ impl App {
     async fn lost_lease(&self) {
         match &self.lease {
             Some(lease) => lease.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns once an operator has asked this server to end.
+    async fn drained(&self) {
+        match &self.lease {
+            Some(lease) => lease.drained().await,
             None => std::future::pending().await,
         }
     }

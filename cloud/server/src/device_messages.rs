@@ -10,7 +10,7 @@ use fedecks_cloud::messaging::{KeepDown, SettledMessage};
 use fedecks_cloud::{DeviceId, Hub};
 use fedecks_protocol::{EncodeError, Lane, Tag};
 use fedecks_store::{
-    Cancelled, Clock, DeviceQueueStore, DownLimits, DownRecord, DownState, DropReason,
+    Cancelled, Clock, DeviceQueueStore, DownLimits, DownRecord, DownSize, DownState, DropReason,
     IdempotencyKey, NewDown, Queued, StoreError,
 };
 use ring::digest::{Context, SHA256};
@@ -182,6 +182,11 @@ impl DeviceMessages {
     pub(crate) async fn measure(&self) -> Result<(), StoreError> {
         self.counters.set_waiting(self.store.waiting().await?);
         Ok(())
+    }
+
+    /// Another server shows how much waits.
+    pub(crate) fn measure_nothing(&self) {
+        self.counters.set_waiting(DownSize::default());
     }
 
     /// Forgets a device, and tells which of its messages were dropped by that.

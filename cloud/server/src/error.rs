@@ -37,6 +37,13 @@ pub(crate) enum ServerError {
         "this server has lost the lease of the database, and stopped: another server may serve"
     )]
     LeaseLost,
+    #[error("{0}")]
+    #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there are no other servers"))]
+    Nats(String),
+    #[error(
+        "this server was asked to end by `fedecks-cloud node drain`, and has: it is not started again by itself"
+    )]
+    Drained,
     #[error(transparent)]
     Floor(#[from] FloorFileError),
     #[error(transparent)]

@@ -8,6 +8,7 @@ use fedecks_store::{Clock, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::cluster::Leadership;
 use crate::device_messages::DeviceMessages;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -24,8 +25,13 @@ const MESSAGES_INTERVAL: Duration = Duration::from_secs(1);
 /// How often those that wait are counted.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Has kept messages to devices expire, by the clock by which their sessions do, until the server stops.
-pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::Receiver<bool>) {
+/// Has kept messages to devices expire while this server leads, by the clock by which their sessions do, until the
+/// server stops.
+pub(crate) async fn run_messages(
+    messages: DeviceMessages,
+    mut stopped: watch::Receiver<bool>,
+    leads: Leadership,
+) {
     let mut ticks = tokio::time::interval(MESSAGES_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut measured: Option<Instant> = None;
@@ -33,6 +39,11 @@ pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::R
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        if !leads.is_held() {
+            messages.measure_nothing();
+            measured = None;
+            continue;
         }
         if let Err(error) = messages.expire().await {
             tracing::debug!(%error, "cannot look for messages to devices that have expired");
@@ -46,12 +57,15 @@ pub(crate) async fn run_messages(messages: DeviceMessages, mut stopped: watch::R
     }
 }
 
-/// Never returns: run it as a separate task.
-pub(crate) async fn run(store: Arc<dyn Store>, clock: Clock) {
+/// Deletes while this server leads. Never returns: run it as a separate task.
+pub(crate) async fn run(store: Arc<dyn Store>, clock: Clock, leads: Leadership) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if !leads.is_held() {
+            continue;
+        }
         if let Err(error) = expire(&*store, &clock).await {
             tracing::debug!(%error, "cannot delete what is too old");
         }

@@ -10,23 +10,42 @@ use fedecks_store::{
     Admission, LeaseOutcome, NewNode, NodeLease, NodeRecord, NodeStore, Renewal, StoreError,
 };
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::config::Cluster;
 use crate::error::ServerError;
 
 /// The lease of this server.
 pub(crate) struct Lease {
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<LeaseState>,
+    /// Notified when another server has renewed its lease.
+    other_renewed: Arc<Notify>,
     /// Renews it. Aborted when this is dropped.
     _renewing: JoinSet<()>,
+}
+
+/// What a lease permits at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseState {
+    pub(crate) standing: Standing,
+    /// Whether this server, of several, does what one does for all of them.
+    pub(crate) leads: bool,
+    /// Whether an operator has asked it to end.
+    pub(crate) drains: bool,
+    /// How often the lease was renewed.
+    pub(crate) renewals: u64,
 }
 
 /// The lease, as it is asked for.
 struct Keeper {
     store: Arc<dyn NodeStore>,
     node: NewNode,
+    admission: Admission,
     rules: OwnLease,
+    drains: bool,
+    renewals: u64,
+    other_renewed: Arc<Notify>,
 }
 
 /// The result of a call.
@@ -51,20 +70,73 @@ fn machine() -> String {
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".to_owned())
 }
 
+/// For how long the first calls may find the database too busy to answer.
+const FIRST_CALLS: Duration = Duration::from_secs(30);
+
+/// The longest sleep while a change of the standing is due: a sleep does not count the time in which the machine is
+/// suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 impl Lease {
     /// Waits until this server has the lease. While another server has one it is a standby: `on_standby` learns, once,
-    /// which server that is. Fails if the database does not answer at first; later it tries again until it does.
+    /// which server that is. A standby tries again whatever the database answers; before that, this fails if the
+    /// database answers with an error, or is busy for [`FIRST_CALLS`].
     pub(crate) async fn begin(
         store: Arc<dyn NodeStore>,
-        mut on_standby: impl FnMut(&NodeRecord),
+        cluster: Option<&Cluster>,
+        on_standby: impl FnMut(&NodeRecord),
     ) -> Result<Self, ServerError> {
-        let node = NewNode { id: rand::random(), name: machine() };
-        let rules = OwnLease::new(LeaseTimes::default(), boot_time());
-        let mut keeper = Keeper { store, node, rules };
+        let name = cluster.and_then(|cluster| cluster.name.clone()).unwrap_or_else(machine);
+        let other_renewed = Arc::new(Notify::new());
+        let mut keeper = Keeper {
+            store,
+            node: NewNode { id: rand::random(), name },
+            admission: if cluster.is_some() { Admission::Several } else { Admission::Alone },
+            rules: OwnLease::new(LeaseTimes::default(), boot_time()),
+            drains: false,
+            renewals: 0,
+            other_renewed: other_renewed.clone(),
+        };
+        keeper.begin(on_standby).await?;
+        let (changed, state) = watch::channel(keeper.state());
+        let mut renewing = JoinSet::new();
+        renewing.spawn(keeper.renew(changed));
+        Ok(Self { state, other_renewed, _renewing: renewing })
+    }
+
+    /// Returns once the lease has ended, so that the server must not serve any more.
+    pub(crate) async fn lost(&self) {
+        let mut state = self.state.clone();
+        // The keeper ends only with the lease.
+        let _ = state.wait_for(|state| matches!(state.standing, Standing::Waits)).await;
+    }
+
+    /// Returns once an operator has asked the server to end.
+    pub(crate) async fn drained(&self) {
+        let mut state = self.state.clone();
+        if state.wait_for(|state| state.drains).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// What the server may do now.
+    pub(crate) fn state(&self) -> watch::Receiver<LeaseState> {
+        self.state.clone()
+    }
+
+    /// To be notified when another server has renewed its lease.
+    pub(crate) fn other_renewed(&self) -> Arc<Notify> {
+        self.other_renewed.clone()
+    }
+}
+
+impl Keeper {
+    async fn begin(&mut self, mut on_standby: impl FnMut(&NodeRecord)) -> Result<(), StoreError> {
+        let until = boot_time().saturating_add(FIRST_CALLS);
         let (mut is_standby, mut fails) = (false, false);
         loop {
-            match keeper.call().await {
-                Ok(Answer::Holds) => break,
+            match self.call().await {
+                Ok(Answer::Holds) => return Ok(()),
                 Ok(Answer::Held(holder)) => {
                     if !is_standby {
                         let since = utc(holder.since);
@@ -75,98 +147,197 @@ impl Lease {
                     fails = false;
                 }
                 Ok(Answer::Lost) => {}
-                Err(error) if is_standby => {
-                    if !fails {
-                        tracing::warn!(%error, "cannot ask whether the other server still serves");
-                        fails = true;
+                Err(error) => {
+                    let is_busy = matches!(error, StoreError::Busy { .. });
+                    if !is_standby && !(is_busy && boot_time() < until) {
+                        return Err(error);
+                    }
+                    if !std::mem::replace(&mut fails, true) {
+                        tracing::warn!(%error, "cannot ask for the lease, trying again");
                     }
                 }
-                Err(error) => return Err(error.into()),
             }
         }
-        let (changed, standing) = watch::channel(keeper.rules.standing(boot_time()));
-        let mut renewing = JoinSet::new();
-        renewing.spawn(keeper.renew(changed));
-        Ok(Self { standing, _renewing: renewing })
     }
 
-    /// Returns once the lease has ended, so that the server must not serve any more.
-    pub(crate) async fn lost(&self) {
-        let mut standing = self.standing.clone();
-        // The keeper ends only with the lease.
-        let _ = standing.wait_for(|standing| matches!(standing, Standing::Waits)).await;
-    }
-
-    /// What the server may do now.
-    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
-    }
-}
-
-impl Keeper {
     /// Makes the next call, when it is due.
     async fn call(&mut self) -> Result<Answer, StoreError> {
-        let (due, call) = self.rules.next_call().unwrap_or((boot_time(), Call::Begin));
-        tokio::time::sleep(due.saturating_sub(boot_time())).await;
-        self.rules.on_calling(boot_time());
-        let answer = self.answer(call).await;
-        if answer.is_err() {
-            self.rules.on_failed(boot_time());
-        }
-        answer
+        self.call_and(|_| {}).await
     }
 
-    async fn answer(&mut self, call: Call) -> Result<Answer, StoreError> {
-        if let Call::Renew { epoch } = call {
-            let lease = NodeLease { node: self.node.id, epoch };
-            return Ok(match self.store.renew_lease(&lease).await? {
-                Renewal::Renewed { may_declare } => {
-                    self.rules.on_renewed(may_declare);
-                    Answer::Holds
-                }
-                _ => {
-                    self.rules.on_lost(boot_time());
-                    Answer::Lost
-                }
-            });
+    /// Makes the next call, when it is due. `on_change` learns what the server may do whenever that changes meanwhile.
+    async fn call_and(
+        &mut self,
+        mut on_change: impl FnMut(LeaseState),
+    ) -> Result<Answer, StoreError> {
+        let (due, call) = self.rules.next_call().unwrap_or((boot_time(), Call::Begin));
+        loop {
+            let left = due.saturating_sub(boot_time());
+            if left.is_zero() {
+                break;
+            }
+            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            on_change(self.state());
         }
-        match self.store.begin_lease(&self.node, Admission::Alone).await? {
-            LeaseOutcome::Begun(lease) => {
-                tracing::info!(epoch = lease.epoch, "has the lease of the database");
-                self.rules.on_begun(lease.epoch);
-                Ok(Answer::Holds)
+        self.rules.on_calling(boot_time());
+        let answer = {
+            let (store, node) = (self.store.clone(), self.node.clone());
+            let asked = ask(&*store, &node, self.admission, call);
+            tokio::pin!(asked);
+            loop {
+                let now = boot_time();
+                let changes = self.rules.changes_at(now);
+                let left = changes.map_or(Duration::MAX, |at| at.saturating_sub(now));
+                tokio::select! {
+                    answer = &mut asked => break answer,
+                    () = self.other_renewed.notified() => self.rules.on_other_renewed(boot_time()),
+                    () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
+                }
+                on_change(self.state());
             }
-            LeaseOutcome::Held(holder) => {
+        };
+        self.learn(answer)
+    }
+
+    /// Applies the rules to the answer to a call.
+    fn learn(&mut self, answer: Result<Asked, StoreError>) -> Result<Answer, StoreError> {
+        let answer = answer.inspect_err(|_| self.rules.on_failed(boot_time()))?;
+        Ok(match answer {
+            Asked::Begun(NodeLease { epoch, .. }, leads) => {
+                match self.admission {
+                    Admission::Several => tracing::info!(epoch, leads, "serves with others"),
+                    _ => tracing::info!(epoch, "has the lease of the database"),
+                }
+                self.rules.on_begun(epoch, leads);
+                Answer::Holds
+            }
+            Asked::Renewed { may_declare, leads, drains } => {
+                self.rules.on_renewed(may_declare, leads);
+                self.drains |= drains;
+                self.renewals += 1;
+                Answer::Holds
+            }
+            Asked::Held(holder) => {
                 self.rules.on_held();
-                Ok(Answer::Held(holder))
+                Answer::Held(holder)
             }
-            _ => Ok(Answer::Lost),
+            Asked::Lost => {
+                self.rules.on_lost(boot_time());
+                Answer::Lost
+            }
+        })
+    }
+
+    fn state(&self) -> LeaseState {
+        let now = boot_time();
+        LeaseState {
+            standing: self.rules.standing(now),
+            leads: self.admission == Admission::Several && self.rules.leads(now),
+            drains: self.drains,
+            renewals: self.renewals,
+        }
+    }
+
+    /// Declares those dead that have not renewed for long enough. The one that leads may be among them, so each server
+    /// does it.
+    async fn declare_dead(&self) {
+        let Some((_, Call::Renew { epoch })) = self.rules.next_call() else { return };
+        if self.admission != Admission::Several || !self.rules.may_declare(boot_time()) {
+            return;
+        }
+        let lease = NodeLease { node: self.node.id, epoch };
+        match self.store.declare_dead(&lease).await {
+            Ok(dead) => {
+                for NodeRecord { name, epoch, .. } in dead {
+                    tracing::warn!(name, epoch, "declared another server dead");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "cannot look for servers that are dead"),
         }
     }
 
     /// Renews the lease until it is lost.
-    async fn renew(mut self, changed: watch::Sender<Standing>) {
+    async fn renew(mut self, changed: watch::Sender<LeaseState>) {
+        let mut fails = false;
         loop {
-            if let Err(error) = self.call().await {
-                tracing::debug!(%error, "cannot renew the lease");
-            }
-            let standing = self.rules.standing(boot_time());
-            let before = changed.send_replace(standing);
-            match (before, standing) {
-                (_, Standing::Waits) => {
-                    tracing::error!(
-                        "the lease has ended: another server may serve, so this one stops"
-                    );
-                    return;
+            match self.call_and(|state| publish(&changed, state)).await {
+                Ok(_) => fails = false,
+                Err(error) if !fails => {
+                    tracing::warn!(%error, "cannot renew the lease, trying again");
+                    fails = true;
                 }
-                (Standing::Serves { .. }, Standing::CutOff) => tracing::warn!(
-                    "cannot renew the lease: sessions stay and devices come back, but nothing is stored"
-                ),
-                (Standing::CutOff, Standing::Serves { .. }) => {
-                    tracing::info!("the lease is renewed again");
-                }
-                _ => {}
+                Err(error) => tracing::debug!(%error, "cannot renew the lease"),
             }
+            let state = self.state();
+            publish(&changed, state);
+            if matches!(state.standing, Standing::Waits) {
+                return;
+            }
+            self.declare_dead().await;
         }
+    }
+}
+
+/// What the database says.
+enum Asked {
+    /// Whether it leads, too.
+    Begun(NodeLease, bool),
+    Renewed {
+        may_declare: bool,
+        leads: bool,
+        drains: bool,
+    },
+    Held(NodeRecord),
+    Lost,
+}
+
+async fn ask(
+    store: &dyn NodeStore,
+    node: &NewNode,
+    admission: Admission,
+    call: Call,
+) -> Result<Asked, StoreError> {
+    if let Call::Renew { epoch } = call {
+        let lease = NodeLease { node: node.id, epoch };
+        return Ok(match store.renew_lease(&lease).await? {
+            Renewal::Renewed { may_declare, leads, drains } => {
+                Asked::Renewed { may_declare, leads, drains }
+            }
+            _ => Asked::Lost,
+        });
+    }
+    Ok(match store.begin_lease(node, admission).await? {
+        LeaseOutcome::Begun { lease, leads } => Asked::Begun(lease, leads),
+        LeaseOutcome::Held(holder) => Asked::Held(holder),
+        _ => Asked::Lost,
+    })
+}
+
+/// Says what the server may do from now on.
+fn publish(changed: &watch::Sender<LeaseState>, state: LeaseState) {
+    if *changed.borrow() == state {
+        return;
+    }
+    let before = changed.send_replace(state);
+    if state.leads && !before.leads {
+        tracing::info!("leads the servers of the database");
+    }
+    match (before.standing, state.standing) {
+        (_, Standing::Waits) => {
+            tracing::error!("the lease has ended: another server may serve, so this one stops");
+        }
+        (Standing::Serves { .. }, Standing::CutOff) => tracing::warn!(
+            "has no lease at the moment: sessions stay and devices come back, but nothing is stored"
+        ),
+        (Standing::CutOff, Standing::Isolated) => tracing::warn!(
+            "another server reaches the database, and this one does not: refuses new sessions"
+        ),
+        (Standing::Isolated, Standing::Drains) => {
+            tracing::warn!("still cannot reach the database: closes its sessions");
+        }
+        (_, Standing::Serves { .. }) if !matches!(before.standing, Standing::Serves { .. }) => {
+            tracing::info!("the lease is renewed again");
+        }
+        _ => {}
     }
 }

@@ -12,6 +12,7 @@ mod certificates;
 mod claims;
 mod cli;
 mod clock;
+mod cluster;
 mod config;
 mod dashboard_sessions;
 mod device_messages;

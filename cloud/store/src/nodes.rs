@@ -13,6 +13,9 @@ use crate::boxed::StoreFuture;
 ///   server, whose clock continued, that begins again for everyone, so the living can renew first.
 ///
 /// A lease that has ended stays so: its node may begin another one, with a higher epoch.
+///
+/// Of several nodes that have a lease, the one with the lowest epoch *leads*. As each lease that begins has a higher
+/// epoch than all before, a node that leads does so until its lease ends, and no other node leads before that.
 pub trait NodeStore: Send + Sync {
     /// Begins a lease with a new epoch, unless [`Admission::Alone`] is wanted and another node has a lease; first
     /// declares dead those that it may. A node that is refused is noted as one that waits, and has to call this again every
@@ -29,9 +32,12 @@ pub trait NodeStore: Send + Sync {
     /// Ends a lease, so that another node need not wait. Returns false if it had ended already.
     fn end_lease<'a>(&'a self, lease: &'a NodeLease) -> StoreFuture<'a, bool>;
 
-    /// Ends the leases of those that this node, which has a lease, may declare dead. Returns them. For nodes that
+    /// Ends the leases of those that this node may declare dead, unless its own has ended. Returns them. For nodes that
     /// serve together; [`NodeStore::begin_lease`] does it too.
     fn declare_dead<'a>(&'a self, by: &'a NodeLease) -> StoreFuture<'a, Vec<NodeRecord>>;
+
+    /// Asks a node that has a lease to end in order: it learns so by its next renewal. Returns false if it has none.
+    fn drain_node(&self, id: u64) -> StoreFuture<'_, bool>;
 
     /// All nodes, ordered by when they began. Those that have ended are kept for a day, but not more than
     /// [`NodeRecord::MAX_ENDED`].
@@ -96,7 +102,12 @@ pub struct NodeLease {
 #[non_exhaustive]
 pub enum LeaseOutcome {
     /// The node may serve.
-    Begun(NodeLease),
+    Begun {
+        /// What it has.
+        lease: NodeLease,
+        /// Whether it leads.
+        leads: bool,
+    },
     /// Another node has a lease, this one.
     Held(NodeRecord),
 }
@@ -109,6 +120,10 @@ pub enum Renewal {
     Renewed {
         /// Whether the node may declare others dead.
         may_declare: bool,
+        /// Whether the node leads.
+        leads: bool,
+        /// Whether it was asked to end, see [`NodeStore::drain_node`].
+        drains: bool,
     },
     /// The lease has ended. The node must not serve, and may begin another lease.
     Lost,
@@ -129,6 +144,12 @@ pub struct NodeRecord {
     pub epoch: u64,
     /// What it does.
     pub state: NodeState,
+    /// Whether it has a lease that admits no other.
+    pub alone: bool,
+    /// Whether it leads those that have a lease.
+    pub leads: bool,
+    /// Whether it has a lease and was asked to end, see [`NodeStore::drain_node`].
+    pub drains: bool,
     /// When that began, in seconds since 1970-01-01 UTC by the clock of the database.
     pub since: u64,
     /// How long ago it renewed last.

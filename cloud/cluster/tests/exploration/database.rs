@@ -12,6 +12,8 @@ pub(crate) struct Database {
     pub(crate) ahead: i64,
     pub(crate) rows: [Option<Row>; NODES],
     pub(crate) last_epoch: u64,
+    /// Whether several nodes serve together.
+    pub(crate) several: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,8 +26,8 @@ pub(crate) struct Row {
 }
 
 impl Database {
-    pub(crate) fn new() -> Self {
-        Self { away: false, start: 0, ahead: 0, rows: [None; NODES], last_epoch: 0 }
+    pub(crate) fn new(several: bool) -> Self {
+        Self { away: false, start: 0, ahead: 0, rows: [None; NODES], last_epoch: 0, several }
     }
 
     fn renew(&mut self, node: usize, now: i64) {
@@ -51,15 +53,41 @@ impl Database {
         self.rows[node].is_some_and(|row| row.serves && row.epoch == epoch)
     }
 
-    /// Returns whether the node may declare others dead, or nothing if the lease has ended.
-    pub(crate) fn renew_lease(&mut self, node: usize, epoch: u64, now: i64) -> Option<bool> {
+    /// Whether no lease has a lower epoch.
+    pub(crate) fn leads(&self, epoch: u64) -> bool {
+        !self.rows.iter().flatten().any(|row| row.serves && row.epoch < epoch)
+    }
+
+    /// Returns whether the node may declare others dead and whether it leads, or nothing if the lease has ended.
+    pub(crate) fn renew_lease(
+        &mut self,
+        node: usize,
+        epoch: u64,
+        now: i64,
+    ) -> Option<(bool, bool)> {
         self.holds(node, epoch).then(|| {
             self.renew(node, now);
-            self.may_declare(node)
+            (self.may_declare(node), self.leads(epoch))
         })
     }
 
-    /// The epochs that the node would end by taking a lease.
+    fn not_in_future(&mut self, now: i64) {
+        for row in self.rows.iter_mut().flatten() {
+            row.renewed = row.renewed.min(now);
+        }
+    }
+
+    /// The node, which has this lease, declares others dead.
+    pub(crate) fn declare_dead(&mut self, node: usize, now: i64) {
+        self.not_in_future(now);
+        for (at, _) in self.would_end(node) {
+            if at != node {
+                self.rows[at].as_mut().unwrap().serves = false;
+            }
+        }
+    }
+
+    /// The epochs that the node would end by taking a lease, or all but its own by declaring others dead.
     pub(crate) fn would_end(&self, node: usize) -> Vec<(usize, u64)> {
         let Some(own) = self.rows[node] else { return Vec::new() };
         let is_expired = |row: &Row| row.renewed < own.renewed - DEAD && self.may_declare(node);
@@ -69,18 +97,11 @@ impl Database {
             .collect()
     }
 
-    /// Takes the lease, unless another node has it.
+    /// Takes the lease, unless another node has it and they serve alone.
     pub(crate) fn take(&mut self, node: usize, now: i64) -> Option<u64> {
-        for row in self.rows.iter_mut().flatten() {
-            row.renewed = row.renewed.min(now);
-        }
-        for (at, _) in self.would_end(node) {
-            if at != node {
-                self.rows[at].as_mut().unwrap().serves = false;
-            }
-        }
+        self.declare_dead(node, now);
         let mut others = self.rows.iter().enumerate().filter(|(at, _)| *at != node);
-        if others.any(|(_, row)| row.is_some_and(|row| row.serves)) {
+        if !self.several && others.any(|(_, row)| row.is_some_and(|row| row.serves)) {
             return None;
         }
         self.last_epoch += 1;

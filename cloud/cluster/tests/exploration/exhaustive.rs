@@ -109,7 +109,7 @@ fn is_kept(rules: Rules) {
     }
 }
 
-const ALL: Rules = Rules { lock: true, gate: true, outages: true, jumps: true };
+const ALL: Rules = Rules { lock: true, gate: true, outages: true, jumps: true, several: false };
 
 #[test]
 fn no_order_of_events_breaks_a_rule_while_clocks_are_right() {
@@ -120,6 +120,34 @@ fn no_order_of_events_breaks_a_rule_while_clocks_are_right() {
 fn the_lock_is_enough_even_without_any_clock() {
     is_kept(Rules { gate: false, ..ALL });
     is_kept(ALL);
+}
+
+#[test]
+fn of_several_nodes_one_leads_in_any_order_of_events() {
+    is_kept(Rules { jumps: false, several: true, ..ALL });
+    is_kept(Rules { several: true, ..ALL });
+}
+
+#[test]
+fn a_leader_that_was_stopped_commits_late_only_without_the_lock() {
+    for lock in [true, false] {
+        let mut world = World::new(Rules { lock, jumps: false, several: true, ..ALL });
+        world.pass(&[0, 1, 2], 6);
+        world.pass(&[1, 2], 3);
+        assert!(world.apply(Action::Begin(0)) && world.apply(Action::Commit(0)));
+        world.pass(&[1, 2], 1);
+        world.apply(Action::Pause);
+        for _ in 0..3 {
+            world.apply(Action::Tick);
+        }
+        world.apply(Action::Resume);
+        world.run(&[1]);
+        assert!(world.apply(Action::Committed(0)));
+        let late = Some("committed after the lease had ended").filter(|_| !lock);
+        assert_eq!(world.broken, late, "{world:#?}");
+        world.run(&[1]);
+        assert!(!world.database.holds(0, 1), "{world:#?}");
+    }
 }
 
 #[test]

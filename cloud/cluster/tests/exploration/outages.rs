@@ -8,7 +8,7 @@ use crate::world::{Action, World};
 
 #[test]
 fn the_database_alone_takes_no_lease_away() {
-    let rules = Rules { lock: true, gate: true, outages: true, jumps: true };
+    let rules = Rules { lock: true, gate: true, outages: true, jumps: true, several: false };
     let mut world = World::new(rules);
     world.pass(&[0, 1, 2], 8);
     let holder = (0..NODES).find(|at| world.serves(*at).is_some()).unwrap();

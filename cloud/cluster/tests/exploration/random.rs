@@ -27,6 +27,15 @@ fn step(random: &mut fastrand::Rng, calm: bool) -> Action {
 
 #[test]
 fn no_random_order_of_events_breaks_a_rule() {
+    run(false);
+}
+
+#[test]
+fn no_random_order_of_events_lets_two_nodes_lead() {
+    run(true);
+}
+
+fn run(several: bool) {
     let runs = std::env::var("FEDECKS_RUNS").map_or(1_500, |it| it.parse().unwrap());
     let (mut steps, mut leases) = (0_u64, 0);
     for seed in 0..runs {
@@ -35,7 +44,7 @@ fn no_random_order_of_events_breaks_a_rule() {
         let gate = !jumps || random.bool();
         let outages = random.bool();
         let lock = outages || jumps || random.bool();
-        let mut world = World::new(Rules { lock, gate, outages, jumps });
+        let mut world = World::new(Rules { lock, gate, outages, jumps, several });
         let mut stopped = None;
         for _ in 0..400 {
             if random.u8(..40) == 0 {

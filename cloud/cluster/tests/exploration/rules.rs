@@ -34,4 +34,6 @@ pub(crate) struct Rules {
     pub(crate) outages: bool,
     /// Whether the clock of the database may jump.
     pub(crate) jumps: bool,
+    /// Whether several nodes serve together.
+    pub(crate) several: bool,
 }

@@ -35,13 +35,16 @@ enum Request {
     /// The second half of `Begin`.
     Take,
     Renew(u64),
+    /// Follows `Renew` where several serve, for a node that may declare others dead.
+    Declare(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Answer {
-    Begun(u64),
+    Begun(u64, bool),
     Held,
-    Renewed(bool),
+    /// Whether the node may declare others dead, and whether it leads.
+    Renewed(bool, bool),
     Lost,
 }
 
@@ -49,6 +52,8 @@ enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Transaction {
     epoch: u64,
+    /// Whether its node believed to lead.
+    leads: bool,
     /// Whether COMMIT is on the way.
     committing: bool,
     idle: u64,
@@ -91,16 +96,18 @@ impl World {
             transaction: None,
         };
         let nodes = std::array::from_fn(node);
-        Self { rules, now: 0, database: Database::new(), nodes, broken: None }
+        Self { rules, now: 0, database: Database::new(rules.several), nodes, broken: None }
     }
 
     /// Returns false if it cannot happen now.
     pub(crate) fn apply(&mut self, action: Action) -> bool {
         let done = self.perform(action).is_some();
         if done && self.rules.gate && !self.rules.jumps {
-            let serving = (0..NODES).filter(|at| self.serves(*at).is_some()).count();
-            if serving > 1 {
+            if !self.rules.several && self.serving().len() > 1 {
                 self.broken.get_or_insert("two serve");
+            }
+            if self.leading().len() > 1 {
+                self.broken.get_or_insert("two lead");
             }
         }
         done
@@ -123,7 +130,8 @@ impl World {
             Action::Process(at) => {
                 let request = self.nodes[at].request.filter(|_| !away)?;
                 let (request, answer) = self.process(at, request)?;
-                (self.nodes[at].request, self.nodes[at].answer) = (request, answer);
+                let node = &mut self.nodes[at];
+                (node.request, node.answer) = (request, answer.or(node.answer));
             }
             Action::Stray(at) => {
                 let request = self.nodes[at].stray.filter(|_| !away)?;
@@ -148,7 +156,9 @@ impl World {
                 {
                     return None;
                 }
-                let transaction = Transaction { epoch, committing: false, idle: 0 };
+                let clock = if self.rules.gate { clock(at, self.now) } else { Duration::ZERO };
+                let leads = self.nodes[at].lease.leads(clock);
+                let transaction = Transaction { epoch, leads, committing: false, idle: 0 };
                 self.nodes[at].transaction = Some(transaction);
             }
             Action::Commit(at) => {
@@ -165,6 +175,9 @@ impl World {
                 node.transaction = None;
                 if !self.database.holds(at, transaction.epoch) {
                     self.broken.get_or_insert("committed after the lease had ended");
+                }
+                if transaction.leads && !self.database.leads(transaction.epoch) {
+                    self.broken.get_or_insert("committed as the leader while another one leads");
                 }
             }
             Action::Pause => {
@@ -219,10 +232,7 @@ impl World {
             }
             Request::Take => {
                 let ends = self.database.would_end(at);
-                let is_open = |(at, epoch): &(usize, u64)| {
-                    self.nodes[*at].transaction.is_some_and(|it| it.epoch == *epoch)
-                };
-                if self.rules.lock && ends.iter().any(is_open) {
+                if self.has_open(&ends) {
                     return None;
                 }
                 let last = self.database.last_epoch;
@@ -230,23 +240,47 @@ impl World {
                 if taken.is_some_and(|epoch| epoch <= last) {
                     self.broken.get_or_insert("an epoch came again");
                 }
-                taken.map_or(Answer::Held, Answer::Begun)
+                let begun = |epoch| Answer::Begun(epoch, self.database.leads(epoch));
+                taken.map_or(Answer::Held, begun)
             }
             Request::Renew(epoch) => {
                 let renewed = self.database.renew_lease(at, epoch, now);
-                renewed.map_or(Answer::Lost, Answer::Renewed)
+                let declares = self.rules.several && renewed.is_some_and(|(may, _)| may);
+                let next = declares.then_some(Request::Declare(epoch));
+                let answer =
+                    renewed.map_or(Answer::Lost, |(may, leads)| Answer::Renewed(may, leads));
+                return Some((next, Some(answer)));
+            }
+            Request::Declare(epoch) => {
+                if self.database.holds(at, epoch) {
+                    let mut ends = self.database.would_end(at);
+                    ends.retain(|(other, _)| *other != at);
+                    if self.has_open(&ends) {
+                        return None;
+                    }
+                    self.database.declare_dead(at, now);
+                }
+                return Some((None, None));
             }
         };
         Some((None, Some(answer)))
+    }
+
+    /// Whether one of these leases has a transaction for which its end waits.
+    fn has_open(&self, ends: &[(usize, u64)]) -> bool {
+        let is_open = |(at, epoch): &(usize, u64)| {
+            self.nodes[*at].transaction.is_some_and(|it| it.epoch == *epoch)
+        };
+        self.rules.lock && ends.iter().any(is_open)
     }
 
     fn receive(&mut self, at: usize) -> Option<()> {
         let now = clock(at, self.now);
         let node = &mut self.nodes[at];
         match node.answer.take()? {
-            Answer::Begun(epoch) => node.lease.on_begun(epoch),
+            Answer::Begun(epoch, leads) => node.lease.on_begun(epoch, leads),
             Answer::Held => node.lease.on_held(),
-            Answer::Renewed(may_declare) => node.lease.on_renewed(may_declare),
+            Answer::Renewed(may_declare, leads) => node.lease.on_renewed(may_declare, leads),
             Answer::Lost => node.lease.on_lost(now),
         }
         Some(())
@@ -260,7 +294,16 @@ impl World {
         }
     }
 
-    /// The same, for one that may have no clock.
+    fn serving(&self) -> Vec<usize> {
+        (0..NODES).filter(|at| self.serves(*at).is_some()).collect()
+    }
+
+    /// The nodes that lead, as they believe.
+    fn leading(&self) -> Vec<usize> {
+        (0..NODES).filter(|at| self.nodes[*at].lease.leads(clock(*at, self.now))).collect()
+    }
+
+    /// The epoch under which a node serves, for one that may have no clock.
     fn writes(&self, at: usize) -> Option<u64> {
         match self.nodes[at].lease.next_call() {
             Some((_, Call::Renew { epoch })) if !self.rules.gate => Some(epoch),
@@ -292,18 +335,21 @@ impl World {
         self.run(nodes);
     }
 
-    /// From now on nothing goes wrong. Returns who serves in the end.
+    /// From now on nothing goes wrong. Returns who serves in the end, or leads if all serve.
     pub(crate) fn finish(&mut self) -> Option<usize> {
         self.database.away = false;
         for node in &mut self.nodes {
             node.stray = None;
         }
         self.pass(&[0, 1, 2], 20);
-        let serving: Vec<_> = (0..NODES).filter(|at| self.serves(*at).is_some()).collect();
+        let (serving, leading) = (self.serving(), self.leading());
         self.pass(&[0, 1, 2], 6);
-        let still: Vec<_> = (0..NODES).filter(|at| self.serves(*at).is_some()).collect();
-        match (&serving[..], &still[..]) {
-            ([one], [same]) if one == same => Some(*one),
+        let (still, leads) = (self.serving(), self.leading());
+        let wanted = if self.rules.several { NODES } else { 1 };
+        match (&leading[..], &leads[..]) {
+            ([one], [same]) if one == same && serving.len() == wanted && still == serving => {
+                Some(*one)
+            }
             _ => None,
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_protocol::DeviceId;
 use fedecks_store::{AccessState, Actor, DeviceStore, ForgetOutcome, StoreError};
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::auth::access_changes::{AccessChange, AccessChangeKind, AccessChanges};
 use crate::auth::poll::poll_changes;
@@ -38,6 +40,8 @@ struct Shared {
     store: Arc<dyn DeviceStore>,
     cache: RwLock<Cache>,
     changes: broadcast::Sender<AccessChange>,
+    /// When the store was last read.
+    refreshed: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -66,7 +70,8 @@ impl Denylist {
     /// tokio runtime.
     pub async fn load(store: Arc<dyn DeviceStore>) -> Result<Self, StoreError> {
         let (cache, changes) = (RwLock::default(), broadcast::Sender::new(CHANGE_BACKLOG));
-        let denylist = Self(Arc::new(Shared { store, cache, changes }));
+        let refreshed = Mutex::new(Instant::now());
+        let denylist = Self(Arc::new(Shared { store, cache, changes, refreshed }));
         denylist.refresh().await?;
         let shared = Arc::downgrade(&denylist.0);
         poll_changes("revocations and blocks by other processes", shared, |shared| async move {
@@ -134,9 +139,10 @@ impl Denylist {
             (cache.change, cache.epoch)
         };
         // Before reading: a store that is replaced in the meantime is read again the next time.
-        let epoch = self.0.store.epoch();
+        let (epoch, began) = (self.0.store.epoch(), Instant::now());
         if epoch != known_epoch {
             self.resync(&self.0.store.access_states_after(0).await?, epoch);
+            self.refreshed(began);
             return Ok(());
         }
         let states = self.0.store.access_states_after(known).await?;
@@ -145,7 +151,18 @@ impl Denylist {
             let mut cache = self.0.cache.write();
             cache.change = cache.change.max(latest.change);
         }
+        self.refreshed(began);
         Ok(())
+    }
+
+    /// How long ago the store was last read: what other processes have changed since is not known here.
+    pub fn age(&self) -> Duration {
+        self.0.refreshed.lock().elapsed()
+    }
+
+    fn refreshed(&self, began: Instant) {
+        let mut refreshed = self.0.refreshed.lock();
+        *refreshed = (*refreshed).max(began);
     }
 
     /// Replaces what is cached with the states of a store that may be older, such as a restored backup.

@@ -1,6 +1,7 @@
 //! How a program reaches its devices: messages, topics, presence.
 
 mod certificates;
+mod draining;
 mod requests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,11 +92,9 @@ pub(crate) struct Inner {
     topics: Topics,
     backplane: Arc<dyn Backplane>,
     draining: AtomicBool,
+    refuses_new: AtomicBool,
     pub(crate) counters: Counters,
 }
-
-/// How long a batch of connections may take to close before the next one is closed.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
 impl Hub {
     pub(crate) fn new(options: HubOptions, backplane: Arc<dyn Backplane>) -> Self {
@@ -108,6 +107,7 @@ impl Hub {
             topics: Topics::default(),
             backplane,
             draining: AtomicBool::new(false),
+            refuses_new: AtomicBool::new(false),
             counters: Counters::default(),
         });
         let weak: Weak<Inner> = Arc::downgrade(&inner);
@@ -180,26 +180,6 @@ impl Hub {
         self.0.backplane.close(device, reason).await
     }
 
-    /// Closes every connection to this node because the server is shutting down, and refuses new ones with
-    /// 503. Closes `batch` connections at a time and asks the devices to reconnect after delays that are
-    /// spread evenly over `spread`, at least one second, so that they do not reconnect all at once.
-    /// Returns how many connections were closed.
-    pub async fn drain(&self, batch: usize, spread: Duration) -> usize {
-        self.0.draining.store(true, Ordering::SeqCst);
-        let connections = self.0.registry.all();
-        let count = u32::try_from(connections.len()).unwrap_or(u32::MAX).max(1);
-        for (index, chunk) in connections.chunks(batch.max(1)).enumerate() {
-            for (place, connection) in chunk.iter().enumerate() {
-                let place = u32::try_from(index * batch.max(1) + place).unwrap_or(u32::MAX);
-                let close = CloseCommand::Close(restart(spread / count * place));
-                connection.mailbox.end_session(close);
-            }
-            // A connection that does not close in time is closed by its own timeout.
-            let _ = tokio::time::timeout(BATCH_TIMEOUT, self.0.registry.until_removed(chunk)).await;
-        }
-        connections.len()
-    }
-
     /// The devices that are connected, on all nodes, in no order.
     pub async fn list(&self) -> Result<Vec<Arc<Presence>>, BackplaneError> {
         self.0.backplane.list().await
@@ -259,8 +239,8 @@ impl Hub {
         self.0.backplane.register(&connection.presence);
         self.watch_certificate(&connection, device.certificate());
         // Register first, then check for draining; otherwise a drain could miss this connection.
-        if self.0.draining.load(Ordering::SeqCst) {
-            connection.mailbox.end_session(CloseCommand::Close(restart(Duration::ZERO)));
+        if self.is_draining() {
+            connection.mailbox.end_session(CloseCommand::Close(draining::restart(Duration::ZERO)));
         }
         connection
     }
@@ -314,10 +294,6 @@ impl Hub {
 
     pub(crate) fn backplane(&self) -> &dyn Backplane {
         &*self.0.backplane
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::SeqCst)
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -442,8 +418,4 @@ pub(crate) fn raw_frame(
 ) -> Result<Bytes, fedecks_protocol::EncodeError> {
     let frame = DownFrame::Raw { sequence: None, bytes: bytes.to_vec() };
     dialect.encode_down(&frame, limits).map(Bytes::from)
-}
-
-fn restart(delay: Duration) -> CloseReason {
-    CloseReason::retry_after(CloseCode::Restart, delay.max(Duration::from_secs(1)))
 }

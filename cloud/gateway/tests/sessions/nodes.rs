@@ -1,10 +1,12 @@
 //! Several nodes on one backplane.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_cloud::messaging::{DeliverError, InProcess, SendError};
 use fedecks_protocol::{CloseCode, CloseReason, Term};
 use fedecks_testing::cloud::CloudOptions;
+use fedecks_testing::raw_device::{RawDevice, fresh_token};
 
 use crate::support::{Cloud, CloudExt, Obedient, assert_echo, id};
 
@@ -54,4 +56,21 @@ async fn every_node_notices_that_a_device_moves_and_leaves() {
     assert!(!one.hub.is_connected(&id("a")).await.unwrap());
     let error = one.hub.send(&id("a"), "too late").await.unwrap_err();
     assert_eq!(error, SendError::Deliver(DeliverError::NotConnected));
+}
+
+#[tokio::test]
+async fn a_node_may_refuse_new_devices_and_send_the_others_away() {
+    let (one, two) = two().await;
+    let mut stays = one.connect("a").await;
+    one.hub.refuse_new(true);
+    let refused = RawDevice::dial(one.address, "b", fresh_token("b")).await.unwrap_err();
+    assert_eq!((refused.status, refused.reason.as_deref()), (503, Some("unavailable")));
+    let _elsewhere = two.connect("b").await;
+    assert_echo(&mut stays, "still here").await;
+    let closing = one.hub.disconnect_all(10, Duration::from_secs(5));
+    let (closed, close) = tokio::join!(closing, stays.closed());
+    assert_eq!((closed, close.code), (1, CloseCode::Restart));
+    assert!(two.hub.is_connected(&id("b")).await.unwrap(), "only this node is concerned");
+    one.hub.refuse_new(false);
+    one.connect("a").await;
 }

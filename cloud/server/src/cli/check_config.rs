@@ -17,6 +17,7 @@ use super::effective_settings::{certificates, describe};
 use super::error::CliError;
 use super::output::{Format, Output, print_notice};
 use super::place::{Place, start_runtime};
+use crate::cluster;
 use crate::config::{Config, ConfigError, Overrides, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::{act_as, act_as_owner_of};
@@ -53,7 +54,11 @@ pub(super) fn run(arguments: Arguments, output: &mut Output<'_>) -> Result<(), C
         check_readable(file, must_read)?;
     }
     let preflight = preflight::check(&config)?;
-    let has_store = store::check_access(&config, &start_runtime()?)?;
+    let runtime = start_runtime()?;
+    let has_store = store::check_access(&config, &runtime)?;
+    if let Some(cluster) = &config.cluster {
+        runtime.block_on(cluster::check(cluster))?;
+    }
     output.print_status(format, describe(&config, &preflight, has_store))?;
     let variables = std::env::vars_os().map(|(name, _)| name);
     for warning in preflight.warnings.iter().chain(&warning_of_environment(variables)) {

@@ -58,6 +58,11 @@ fn lines(config: &Config, preflight: &Preflight, has_store: bool) -> String {
     line("device socket", config.path.clone());
     let missing = if has_store { "" } else { " (will be created)" };
     line("store", format!("{}{missing}", config.store));
+    if let Some(cluster) = &config.cluster {
+        let user = cluster.nats_user.iter().map(|user| format!(" as {user}")).collect::<String>();
+        let (nats, prefix) = (cluster.nats.join(", "), &cluster.prefix);
+        line("cluster", format!("by {nats}{user}, subjects below {prefix}"));
+    }
     let generated = |file: &Path| format!("generated ({})", file.display());
     line("secret", config.secrets.generated().map_or("configured".to_owned(), generated));
     for webhook in &config.webhooks {
@@ -140,5 +145,14 @@ fn object(config: &Config, preflight: &Preflight, has_store: bool) -> Value {
         "secret": if generated.is_some() { "generated" } else { "configured" },
         "secret_file": generated,
         "webhooks": webhooks,
+        "cluster": config.cluster.as_ref().map(|cluster| {
+            json!({
+                "nats": cluster.nats,
+                "nats_user": cluster.nats_user,
+                "nats_ca_file": cluster.nats_ca_file,
+                "prefix": cluster.prefix,
+                "name": cluster.name,
+            })
+        }),
     })
 }

@@ -21,11 +21,14 @@ const IN_USE: u8 = 75;
 /// EX_CONFIG of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
 
+/// An operator has drained the server, so that it must not be started again by itself.
+const DRAINED: u8 = 79;
+
 /// As a shell reports a program that a signal ended.
 const SIGNAL: u8 = 128;
 
 /// What the exit statuses mean, for the help and the manual page.
-pub(super) const EXIT_STATUS: [(u8, &str); 6] = [
+pub(super) const EXIT_STATUS: [(u8, &str); 7] = [
     (0, "success, even if the reader closed the output early"),
     (
         FAILURE,
@@ -34,6 +37,7 @@ pub(super) const EXIT_STATUS: [(u8, &str); 6] = [
     (WRONG_USAGE, "invalid arguments or input, such as an id or a password"),
     (IN_USE, "another server uses the store, or the lease of the database was lost"),
     (WRONG_CONFIGURATION, "invalid configuration, or no store"),
+    (DRAINED, "the server was ended by `node drain`; systemd does not start it again"),
     (SIGNAL + 2, "interrupted by Ctrl-C (generally 128 plus the signal number)"),
 ];
 
@@ -92,6 +96,12 @@ pub(super) enum CliError {
     NoMatch,
     #[error("no such API token: {0:?}")]
     NoToken(String),
+    #[error("no server {0:?} serves: see `fedecks-cloud node list`")]
+    NoNode(String),
+    #[error(
+        "several servers are named {0:?}: name one by its id, which `fedecks-cloud node list` shows last"
+    )]
+    ManyNodes(String),
     #[error("no webhook named {0:?} in the configuration")]
     NoWebhook(String),
     #[error("a backup is binary: redirect standard output to a file or a program")]
@@ -123,6 +133,7 @@ impl CliError {
             Self::Config(_) | Self::NoStore(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
             Self::Server(ServerError::StoreInUse(_) | ServerError::LeaseLost) => IN_USE,
+            Self::Server(ServerError::Drained) => DRAINED,
             Self::Password(_)
             | Self::PasswordsDiffer
             | Self::NoLifetime
@@ -149,6 +160,8 @@ impl CliError {
             | Self::NoMatch
             | Self::NoToken(_)
             | Self::NoWebhook(_)
+            | Self::NoNode(_)
+            | Self::ManyNodes(_)
             | Self::ClockBeforeBuild { .. }
             | Self::ClockBehind { .. }
             | Self::RefusedCertificate

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use fedecks_common::utc;
-use fedecks_store::{NodeRecord, NodeState};
+use fedecks_store::{NodeRecord, NodeState, NodeStore};
 use serde_json::json;
 
 use super::error::CliError;
@@ -13,39 +13,85 @@ use super::place::Place;
 pub(super) enum Command {
     /// List the servers of a database (name, state, since, last renewal, id), separated by tabs
     ///
-    /// The one that serves has the lease of the database, the others wait for it. Servers that have ended are listed for
-    /// a day.
+    /// One that serves has a lease of the database. Of several that serve together one leads: it delivers to webhooks,
+    /// and deletes what is old. Servers that have ended are listed for a day.
     List {
         #[command(flatten)]
         format: Format,
         #[command(flatten)]
         place: Place,
     },
+    /// End a server in order, wherever it runs
+    ///
+    /// It learns that within 5 s, disconnects its devices over the time of `drain.spread`, so that they connect to the
+    /// other servers, and exits with status 79, after which systemd does not start it again.
+    Drain {
+        /// Its name, or its id if several have that name
+        node: String,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
-    let Command::List { format, place } = command;
-    let (store, runtime) = place.open_store()?;
-    let Some(nodes) = store.nodes() else { return Err(CliError::IsFile("node list")) };
-    let nodes = runtime.block_on(nodes.nodes())?;
-    output.print_header(format, "NAME\tSTATE\tSINCE\tRENEWED\tID")?;
-    output.print_rows(format, nodes.iter().map(row))
+    match command {
+        Command::List { format, place } => {
+            let (store, runtime) = place.open_store()?;
+            let Some(nodes) = store.nodes() else { return Err(CliError::IsFile("node list")) };
+            let nodes = runtime.block_on(nodes.nodes())?;
+            output.print_header(format, "NAME\tSTATE\tSINCE\tRENEWED\tID")?;
+            output.print_rows(format, nodes.iter().map(row))
+        }
+        Command::Drain { node, place } => {
+            let (store, runtime) = place.open_store()?;
+            let Some(nodes) = store.nodes() else { return Err(CliError::IsFile("node drain")) };
+            runtime.block_on(drain(nodes, node))
+        }
+    }
+}
+
+async fn drain(nodes: &dyn NodeStore, wanted: String) -> Result<(), CliError> {
+    let is_meant = |node: &NodeRecord| {
+        node.state == NodeState::Serves && (node.name == wanted || shown(node.id) == wanted)
+    };
+    let found: Vec<_> = nodes.nodes().await?.into_iter().filter(is_meant).collect();
+    match &*found {
+        [node] if nodes.drain_node(node.id).await? => Ok(()),
+        [] | [_] => Err(CliError::NoNode(wanted)),
+        _ => Err(CliError::ManyNodes(wanted)),
+    }
+}
+
+fn shown(id: u64) -> String {
+    format!("{id:016x}")
 }
 
 fn row(node: &NodeRecord) -> Row {
-    let NodeRecord { id, name, epoch, state, since, renewed_ago } = node;
-    let (id, since, state) = (format!("{id:016x}"), utc(*since), word(*state));
+    let NodeRecord { id, name, epoch, state, leads, drains, since, renewed_ago, .. } = node;
+    let (id, since) = (shown(*id), utc(*since));
+    let (shown, state) = (activity(node), word(*state));
     let ago = renewed_ago.as_secs();
-    let columns = format!("{name}\t{state}\t{since}\t{ago}s ago\t{id}");
+    let columns = format!("{name}\t{shown}\t{since}\t{ago}s ago\t{id}");
     let json = json!({
         "id": id,
         "name": name,
         "state": state,
+        "leads": leads,
+        "drains": drains,
         "since": since,
         "renewed_seconds_ago": ago,
         "epoch": epoch,
     });
     Row { columns, json }
+}
+
+/// What a node does, in a word.
+fn activity(node: &NodeRecord) -> &'static str {
+    match node {
+        NodeRecord { drains: true, .. } => "drains",
+        NodeRecord { leads: true, alone: false, .. } => "leads",
+        node => word(node.state),
+    }
 }
 
 fn word(state: NodeState) -> &'static str {

@@ -16,8 +16,8 @@ use super::keys;
 use super::plain;
 use super::secret::Secret;
 use super::sections::{
-    Audit, Drain, Events, Limits, Listener, Log, PreviousKey, Registration, Sessions, Tls, Tokens,
-    Webhook, listeners,
+    Audit, ClusterKeys, Drain, Events, Limits, Listener, Log, PreviousKey, Registration, Sessions,
+    Tls, Tokens, Webhook, listeners,
 };
 
 /// The file as it is, with the defaults of the sections. What depends on more than one key is not
@@ -48,6 +48,7 @@ pub(super) struct ConfigFile {
     pub(super) drain: Drain,
     pub(super) events: Events,
     pub(super) webhook: Vec<Webhook>,
+    pub(super) cluster: Option<ClusterKeys>,
     pub(super) audit: Audit,
     pub(super) log: Log,
 }

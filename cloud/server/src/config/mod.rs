@@ -26,8 +26,8 @@ use fedecks_store::StoreOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
-    ClientCertificates, Database, Drain, Events, Listener, Log, LogFormat, Registration, Secrets,
-    Service, Sessions, StorePlace, TlsChoice, Tokens, Webhook,
+    ClientCertificates, Cluster, Database, Drain, Events, Listener, Log, LogFormat, Registration,
+    Secrets, Service, Sessions, StorePlace, TlsChoice, Tokens, Webhook,
 };
 pub(crate) use values::parse_address;
 pub(crate) use warnings::of_environment as warning_of_environment;
@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) drain: Drain,
     pub(crate) events: Events,
     pub(crate) webhooks: Vec<Webhook>,
+    /// Of several servers that serve together.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) log: Log,
     /// Where each key was set.
     pub(crate) sources: ConfigSources,
@@ -124,6 +126,7 @@ impl Config {
                 ("sessions.max_header", sessions.max_header),
             ));
         }
+        let cluster = file.cluster.map(|keys| Cluster::check(keys, &store, sources)).transpose()?;
         let key = PreviousKey {
             secret: file.secret,
             secret_file: file.secret_file,
@@ -147,6 +150,7 @@ impl Config {
             drain: file.drain,
             events: file.events,
             webhooks: webhooks::check(file.webhook, sources)?,
+            cluster,
             log: file.log,
             sources: sources.clone(),
             file_warnings,
@@ -185,6 +189,8 @@ impl Config {
         });
         let of_webhooks = self.webhooks.iter().filter_map(|webhook| webhook.secret_file.as_deref());
         let of_store = self.store.password_file();
-        keys.chain(self.secrets.files()).chain(of_webhooks).chain(of_store).collect()
+        let of_cluster = self.cluster.iter().flat_map(Cluster::secret_files);
+        let files = keys.chain(self.secrets.files()).chain(of_webhooks).chain(of_store);
+        files.chain(of_cluster).collect()
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::MissedTickBehavior;
 
 use super::writer::{MetricSource, MetricsWriter};
+use crate::cluster::Leadership;
 
 /// How often they are read.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -27,12 +28,16 @@ struct LogConsumer {
 }
 
 impl LogConsumers {
-    /// Never returns: run it as a separate task.
-    pub(crate) async fn run(self, store: Arc<dyn Store>) {
+    /// Reads them while this server leads. Never returns: run it as a separate task.
+    pub(crate) async fn run(self, store: Arc<dyn Store>, leads: Leadership) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            if !leads.is_held() {
+                self.0.lock().clear();
+                continue;
+            }
             if let Err(error) = self.read(&*store).await {
                 tracing::debug!(%error, "cannot read how far the consumers of messages are");
             }

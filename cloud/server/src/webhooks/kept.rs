@@ -14,7 +14,13 @@ use crate::events::{Event, Filter};
 
 /// The webhooks, as those who store kept messages see them. Clones share them.
 #[derive(Clone)]
-pub(crate) struct KeptEvents(Arc<[Target]>);
+pub(crate) struct KeptEvents(Arc<Targets>);
+
+struct Targets {
+    all: Vec<Target>,
+    /// Notified when this server has stored something.
+    stored: Notify,
+}
 
 struct Target {
     filter: Filter,
@@ -51,12 +57,13 @@ impl KeptEvents {
             budget: budget(webhook),
             bell: Arc::default(),
         };
-        Self(webhooks.iter().map(target).collect())
+        let all = webhooks.iter().map(target).collect();
+        Self(Arc::new(Targets { all, stored: Notify::new() }))
     }
 
     /// The bell of a webhook, by its place in the configuration.
     pub(super) fn bell(&self, place: usize) -> Arc<Bell> {
-        self.0.get(place).map_or_else(Arc::default, |target| target.bell.clone())
+        self.0.all.get(place).map_or_else(Arc::default, |target| target.bell.clone())
     }
 
     /// What the store takes for this event: an item for each webhook that wants it. `id` is the event's id, and `at`
@@ -76,12 +83,23 @@ impl KeptEvents {
             let item = QueueItem { lane, id: id.to_owned(), body: body.clone(), at };
             Enqueue { queue: target.queue.clone(), item, budget: target.budget }
         };
-        self.0.iter().filter(wants).map(item).collect()
+        self.0.all.iter().filter(wants).map(item).collect()
     }
 
-    /// Something was stored.
+    /// This server has stored something.
     pub(crate) fn stored(&self) {
-        for target in &*self.0 {
+        self.ring();
+        self.0.stored.notify_one();
+    }
+
+    /// Waits until this server has stored something. Cancel safe.
+    pub(crate) async fn stored_here(&self) {
+        self.0.stored.notified().await;
+    }
+
+    /// A server has stored something.
+    pub(crate) fn ring(&self) {
+        for target in &self.0.all {
             target.bell.rung.notify_one();
         }
     }

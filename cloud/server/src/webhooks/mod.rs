@@ -3,6 +3,7 @@
 
 mod counters;
 pub(crate) mod delivery;
+mod duty;
 mod in_flight;
 mod intake;
 mod kept;
@@ -20,6 +21,7 @@ use fedecks_store::{Clock, QueueStore};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::cluster::Leadership;
 use crate::config::Webhook;
 use crate::error::ServerError;
 use crate::events::EventLog;
@@ -45,29 +47,34 @@ impl Webhooks {
         store: Arc<dyn QueueStore>,
         (events, kept): (&EventLog, &KeptEvents),
         clock: &Clock,
+        leads: &Leadership,
     ) -> Result<Self, ServerError> {
         let names: Vec<_> = webhooks.iter().map(|webhook| queue_name(&webhook.name)).collect();
-        match store.keep_only_queues(queue_name::PREFIX, &names).await {
-            Ok(0) => {}
-            Ok(removed) => {
-                tracing::warn!(removed, "removed events of webhooks that are no longer configured");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot remove events of webhooks that are no longer configured");
-            }
-        }
         let (ended, end) = watch::channel(false);
         let mut started = Self { counters: Vec::new(), ended, tasks: JoinSet::new() };
+        if leads.is_held() {
+            keep_only(&*store, &names).await;
+        } else {
+            let (store, leads, mut end) = (store.clone(), leads.clone(), end.clone());
+            started.tasks.spawn(async move {
+                let begun = tokio::select! {
+                    () = leads.begins() => true,
+                    _ = end.wait_for(|ended| *ended) => false,
+                };
+                if begun {
+                    keep_only(&*store, &names).await;
+                }
+            });
+        }
         for (place, webhook) in webhooks.iter().enumerate() {
-            let bell = kept.bell(place);
             let counters = Arc::new(WebhookCounters::default());
             let worker = {
                 let counters = counters.clone();
                 worker::Worker::new(
                     webhook,
                     store.clone(),
-                    (events, bell),
-                    clock.clone(),
+                    (events, kept, place),
+                    (clock, leads),
                     counters,
                 )?
             };
@@ -85,6 +92,19 @@ impl Webhooks {
         let kept = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_KEPT, kept).await.is_err() {
             tracing::warn!("could not store the last events for webhooks in time");
+        }
+    }
+}
+
+/// Removes the queues of other webhooks than these.
+async fn keep_only(store: &dyn QueueStore, names: &[String]) {
+    match store.keep_only_queues(queue_name::PREFIX, names).await {
+        Ok(0) => {}
+        Ok(removed) => {
+            tracing::warn!(removed, "removed events of webhooks that are no longer configured");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot remove events of webhooks that are no longer configured");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Moves the events of one webhook from the event log into the store's queue, and from there to its receiver. What
-//! waits is in the store only; in memory is what is being delivered.
+//! waits is in the store only; in memory is what is being delivered. Of several servers the one that leads delivers what
+//! all have stored.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,12 +15,14 @@ use tokio::time::Instant;
 
 use super::counters::WebhookCounters;
 use super::delivery::{Outcome, Receiver};
+use super::duty::Duty;
 use super::in_flight::InFlight;
 use super::intake::Intake;
-use super::kept::{Bell, budget};
+use super::kept::{Bell, KeptEvents, budget};
 use super::queue_clock::QueueClock;
 use super::queue_name::queue_name;
 use super::retry::{FailedAttempt, Next};
+use crate::cluster::Leadership;
 use crate::config::Webhook;
 use crate::error::ServerError;
 use crate::events::EventLog;
@@ -31,8 +34,10 @@ pub(super) struct Worker {
     queue: String,
     store: Arc<dyn QueueStore>,
     intake: Intake,
+    kept: KeptEvents,
     /// Rung when others have stored events for the webhook.
     bell: Arc<Bell>,
+    duty: Duty,
     receiver: Receiver,
     in_flight: InFlight,
     /// Deliveries that have ended, and whose reservations have not.
@@ -79,8 +84,8 @@ impl Worker {
     pub(super) fn new(
         webhook: &Webhook,
         store: Arc<dyn QueueStore>,
-        (events, bell): (&EventLog, Arc<Bell>),
-        clock: Clock,
+        (events, kept, place): (&EventLog, &KeptEvents, usize),
+        (clock, leads): (&Clock, &Leadership),
         counters: Arc<WebhookCounters>,
     ) -> Result<Self, ServerError> {
         Ok(Self {
@@ -88,7 +93,9 @@ impl Worker {
             queue: queue_name(&webhook.name),
             store,
             intake: Intake::new(webhook, events),
-            bell,
+            kept: kept.clone(),
+            bell: kept.bell(place),
+            duty: Duty::new(leads),
             receiver: Receiver::new(webhook, webhook.signing_secret()?)?,
             in_flight: InFlight::new(webhook.concurrency, webhook.in_flight_bytes),
             to_settle: Vec::new(),
@@ -96,7 +103,7 @@ impl Worker {
             next_due: None,
             store_due: None,
             pause: None,
-            clock,
+            clock: clock.clone(),
             counters,
             epoch: 0,
             failing: false,
@@ -127,17 +134,25 @@ impl Worker {
     /// Stops only between two steps: a call of the store whose result no one awaits may have been executed, and its
     /// events would be stored twice.
     async fn run(&mut self, ended: &mut watch::Receiver<bool>) -> Stopped {
-        self.open(ended).await;
         loop {
-            if self.store.epoch() != self.epoch {
-                // A backup may have been restored, which has none of the reservations.
+            let leads = self.duty.is_held();
+            // A backup may have been restored, which has none of the reservations; or another server may have them.
+            if leads != self.duty.delivers || (leads && self.store.epoch() != self.epoch) {
                 self.in_flight =
                     InFlight::new(self.webhook.concurrency, self.webhook.in_flight_bytes);
+                self.duty.delivers = false;
+            }
+            if leads && !self.duty.delivers {
                 self.open(ended).await;
             }
             self.settle().await;
             self.persist().await;
-            self.send().await;
+            if self.duty.delivers {
+                if self.duty.must_look() {
+                    self.next_due = Some(self.time.now());
+                }
+                self.send().await;
+            }
             let now = Instant::now();
             let next_due = self.next_due.map(|due| self.time.instant(due));
             let due = [next_due, self.store_due, self.pause];
@@ -167,13 +182,17 @@ impl Worker {
         }
     }
 
-    /// Continues with what an earlier run of the server has left, unless the server ends while the store fails.
+    /// Continues with what an earlier run of the server, or another server, has left, unless the server ends or no
+    /// longer leads while the store fails.
     async fn open(&mut self, ended: &mut watch::Receiver<bool>) {
-        loop {
+        while self.duty.is_held() {
             // Before reading: a backup that is restored meanwhile is opened the next time.
             self.epoch = self.store.epoch();
             match self.try_open().await {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.duty.delivers = true;
+                    return;
+                }
                 Err(error) => {
                     let webhook = &self.webhook.name;
                     tracing::warn!(webhook, %error, "cannot read pending webhook events, will retry");
@@ -205,6 +224,11 @@ impl Worker {
             self.dropped(dropped.items);
         }
         Ok(())
+    }
+
+    /// The time by which events are stored: where another server delivers, the one that it noted last.
+    fn date(&self) -> Duration {
+        if self.duty.delivers { self.time.now() } else { Duration::ZERO }
     }
 
     /// Sends as many events as may be in flight.
@@ -331,7 +355,8 @@ impl Worker {
     /// Stores how deliveries have ended, and retries later if that fails. If the server ends before the
     /// retry, their events are delivered once more after the next start.
     async fn settle(&mut self) {
-        if self.to_settle.is_empty() || !self.store_is_due() {
+        let is_needed = !self.to_settle.is_empty() || self.duty.must_date();
+        if !self.duty.delivers || !is_needed || !self.store_is_due() {
             return;
         }
         let (webhook, now) = (&self.webhook.name, self.time.now());
@@ -344,6 +369,7 @@ impl Worker {
                 self.to_settle.clear();
                 self.store_due = None;
                 self.next_due = Some(now);
+                self.duty.dated();
                 self.count(settled.status);
             }
             Err(error) => {
@@ -365,14 +391,18 @@ impl Worker {
             return;
         }
         let ((events, missed), budget) = (self.intake.batch(), self.budget());
-        let now = self.time.now();
+        let now = self.date();
         match self.store.enqueue(&self.queue, events, missed, budget, now).await {
             Ok(added) => {
                 self.intake.stored();
                 self.missed(missed);
                 self.store_due = None;
                 self.next_due = Some(now);
-                self.count(added.status);
+                if self.duty.delivers {
+                    self.count(added.status);
+                } else {
+                    self.kept.stored();
+                }
                 self.dropped(added.items);
             }
             Err(error) => {

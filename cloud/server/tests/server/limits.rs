@@ -19,6 +19,13 @@ const EXAMPLE: &str = include_str!("../../../cloud.example.toml");
 
 /// Keys that bound nothing that others can make the server keep or do.
 const NO_LIMITS: &[&str] = &[
+    "cluster.name",
+    "cluster.nats",
+    "cluster.nats_ca_file",
+    "cluster.nats_credentials_file",
+    "cluster.nats_password_file",
+    "cluster.nats_user",
+    "cluster.prefix",
     "data_dir",
     "drain.spread",
     "listen",

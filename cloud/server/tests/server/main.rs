@@ -31,6 +31,8 @@ mod operations;
 mod postgres;
 mod restored;
 mod reverse_proxies;
+mod several;
+mod several_devices;
 mod standby;
 mod store_faults;
 mod storm;

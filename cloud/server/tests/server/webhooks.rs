@@ -98,6 +98,11 @@ impl Receiver {
         within(self.deliveries.recv()).await.unwrap()
     }
 
+    /// The next one, for however long it takes.
+    pub(crate) async fn next_at_last(&mut self) -> Delivery {
+        self.deliveries.recv().await.unwrap()
+    }
+
     /// Forgets what has arrived.
     pub(crate) fn forget(&mut self) {
         while self.deliveries.try_recv().is_ok() {}

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&[&str]] = &[
         include_str!("schema/down.sql"),
     ],
     &[include_str!("schema/nodes.sql")],
+    &[include_str!("schema/draining.sql")],
 ];
 
 /// The number that servers lock while they migrate: "fdks".

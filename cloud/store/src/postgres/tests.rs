@@ -78,7 +78,7 @@ async fn new_store_with_lease(server: &TestServer) -> PostgresStore {
     let store = PostgresStore::open(&url, options).await.unwrap();
     let node = NewNode { id: 7, name: "one".to_owned() };
     let begun = store.begin_lease(&node, Admission::Alone).await.unwrap();
-    let LeaseOutcome::Begun(lease) = begun else { panic!("{begun:?}") };
+    let LeaseOutcome::Begun { lease, .. } = begun else { panic!("{begun:?}") };
     store.lease_gate().unwrap().open(lease, boot_time() + Duration::from_secs(600));
     store
 }

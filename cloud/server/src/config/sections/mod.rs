@@ -3,6 +3,7 @@
 
 mod audit;
 mod client_auth;
+mod cluster;
 #[cfg(feature = "postgres")]
 mod database;
 #[cfg(not(feature = "postgres"))]
@@ -23,6 +24,8 @@ pub(super) mod webhooks;
 
 pub(super) use audit::Audit;
 pub(crate) use client_auth::ClientCertificates;
+pub(crate) use cluster::Cluster;
+pub(super) use cluster::ClusterKeys;
 pub(crate) use database::Database;
 pub(crate) use drain::Drain;
 pub(crate) use events::Events;

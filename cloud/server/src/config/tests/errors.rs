@@ -28,6 +28,30 @@ const INVALID: &str = r#"
 [sessions]; heartbeat = "1s"; max_frame = 1000
 , line 5: sessions.max_frame: must be a whole number from 1024 to 67108864
 
+[cluster]; nats = "nats://192.0.2.1"
+, line 4: cluster needs the store in a PostgreSQL database, which all servers share: set store to its URL, which begins with postgres://
+
+[cluster]; prefix = "fedecks"
+, line 4: cluster has no nats, such as "nats://192.0.2.20:4222"
+
+[cluster]; nats = "nats://a:b@192.0.2.1"
+, line 4: cluster.nats: must be nats://HOST:PORT or tls://HOST:PORT, or a list of them, without a user name
+
+[cluster]; nats = ["https://192.0.2.1"]
+, line 4: cluster.nats: must be nats://HOST:PORT or tls://HOST:PORT, or a list of them, without a user name
+
+[cluster]; prefix = "a.b"
+, line 4: cluster.prefix: "a.b" must be 1 to 64 letters, digits, '-' and '_'
+
+[cluster]; name = ""
+, line 4: cluster.name: "" must be 1 to 64 characters
+
+store = "postgres://192.0.2.2/fedecks"; [cluster]; nats = "tls://192.0.2.1:4222"; nats_user = "fedecks"
+, line 6: cluster.nats_user is set but cluster.nats_password_file is not; set both
+
+store = "postgres://192.0.2.2/fedecks"; [cluster]; nats = "tls://192.0.2.1:4222"; nats_user = "fedecks"; nats_password_file = "/a"; nats_credentials_file = "/b"
+, line 8: cluster.nats_credentials_file and cluster.nats_user are both set; set only one of them
+
 [events]; keep = 0
 , line 4: events.keep: must be a whole number, at least 1
 

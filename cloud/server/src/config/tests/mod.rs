@@ -73,7 +73,7 @@ fn the_example_shows_every_key_with_its_default() {
         .filter(|line| !line.contains("/etc/fedecks/") && !line.contains("previous_key"))
         .filter(|line| !line.contains("/run/secrets/"))
         .scan(false, |in_section, line| {
-            let begins = line == "#[[listener]]" || line == "#[[webhook]]";
+            let begins = ["#[[listener]]", "#[[webhook]]", "#[cluster]"].contains(&line);
             *in_section = begins || (*in_section && line.starts_with('#'));
             Some(if *in_section { "" } else { line })
         })
@@ -253,6 +253,34 @@ fn every_key_of_a_file_is_read() {
         line_burst: 4,
     };
     assert_eq!(config.log, log);
+}
+
+#[test]
+fn a_cluster_has_one_server_of_nats_or_several() {
+    let store = "store = \"postgres://fedecks@192.0.2.2/fedecks\"";
+    let (_folder, path) = file(&format!("{store}\n[cluster]\nnats = \"nats://192.0.2.1\""));
+    let cluster = load(Some(&path), &[]).unwrap().cluster.unwrap();
+    assert_eq!(
+        (&*cluster.nats, &*cluster.prefix),
+        (&["nats://192.0.2.1".to_owned()][..], "fedecks")
+    );
+    assert!(cluster.name.is_none() && cluster.login().unwrap().is_none());
+    let password = path.with_file_name("password");
+    std::fs::write(&password, "sesame\n").unwrap();
+    let environment = [
+        ("FEDECKS_CLUSTER_NATS", "tls://one:4222, tls://two:4222"),
+        ("FEDECKS_CLUSTER_NATS_USER", "fedecks"),
+        ("FEDECKS_CLUSTER_NATS_PASSWORD_FILE", password.to_str().unwrap()),
+        ("FEDECKS_CLUSTER_PREFIX", "site-a"),
+        ("FEDECKS_CLUSTER_NAME", "one"),
+    ];
+    let config = load(Some(&path), &environment).unwrap();
+    let cluster = config.cluster.as_ref().unwrap();
+    assert_eq!(cluster.nats, ["tls://one:4222", "tls://two:4222"]);
+    assert_eq!((&*cluster.prefix, cluster.name.as_deref()), ("site-a", Some("one")));
+    let (user, secret) = cluster.login().unwrap().unwrap();
+    assert_eq!((&*user, secret.expose()), ("fedecks", "sesame"));
+    assert!(config.secret_files().contains(&*password));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Nodes and their leases: calls with a dedicated connection and deadline.
 
+#[cfg(test)]
+mod several_tests;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,7 @@ impl NodeStore for PostgresStore {
                     Box::pin(begin(tx, *node, *alone))
                 })
                 .await?;
-            if let (LeaseOutcome::Begun(lease), Some(gate)) = (&outcome, &self.shared.gate) {
+            if let (LeaseOutcome::Begun { lease, .. }, Some(gate)) = (&outcome, &self.shared.gate) {
                 gate.open(*lease, began);
             }
             Ok(outcome)
@@ -56,7 +58,7 @@ impl NodeStore for PostgresStore {
                         let values = (id_to_column(lease.node), to_column(lease.epoch));
                         tx.query_opt(&sql::renew(), &[&values.0, &values.1])
                             .await?
-                            .map(|row| get(&row, 0))
+                            .map(|row| sql::renewal_of(&row))
                             .transpose()
                     })
                 })
@@ -67,7 +69,6 @@ impl NodeStore for PostgresStore {
                     None => gate.close(*lease),
                 }
             }
-            let renewed = renewed.map(|may_declare| Renewal::Renewed { may_declare });
             Ok(renewed.unwrap_or(Renewal::Lost))
         })
     }
@@ -83,8 +84,19 @@ impl NodeStore for PostgresStore {
         self.lease_call(Kind::Write, *by, |tx, by| {
             Box::pin(async move {
                 locks::take(tx, locks::NODES).await?;
+                let values = (id_to_column(by.node), to_column(by.epoch));
+                // Another one may have ended it meanwhile.
+                if tx.query_opt(&sql::serves(), &[&values.0, &values.1]).await?.is_none() {
+                    return Ok(Vec::new());
+                }
                 declare_dead(tx, by.node).await
             })
+        })
+    }
+
+    fn drain_node(&self, id: u64) -> StoreFuture<'_, bool> {
+        self.lease_call(Kind::Write, id, |tx, id| {
+            Box::pin(async move { Ok(tx.execute(&sql::drain(), &[&id_to_column(*id)]).await? > 0) })
         })
     }
 
@@ -129,7 +141,8 @@ async fn begin(tx: &Tx, node: u64, alone: bool) -> Result<LeaseOutcome> {
         locks::lease(tx, previous).await?;
     }
     let row = tx.query_one(&sql::begin(), &[&id, &alone]).await?;
-    Ok(LeaseOutcome::Begun(NodeLease { node, epoch: unsigned(&row, 0)? }))
+    let lease = NodeLease { node, epoch: unsigned(&row, 0)? };
+    Ok(LeaseOutcome::Begun { lease, leads: get(&row, 1)? })
 }
 
 /// Ends the leases of those that a node may declare dead, after their transactions.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use crate::nodes::{DEAD_AFTER, LONGEST_PAUSE, NodeRecord, NodeState, WATCH_TIME};
+use crate::nodes::{DEAD_AFTER, LONGEST_PAUSE, NodeRecord, NodeState, Renewal, WATCH_TIME};
 use crate::postgres::columns::{from_column, get, unsigned};
 use crate::postgres::failure::{Failure, Result};
 
@@ -14,8 +14,18 @@ pub(super) const ENDED: i16 = 2;
 pub(super) const DEAD: i16 = 3;
 
 /// The columns of a node `it` for [`node`].
-const COLUMNS: &str = "it.id, it.name, it.epoch, it.state, extract(epoch FROM it.since)::bigint,
-    greatest(extract(epoch FROM clock_timestamp() - it.renewed_at) * 1000, 0)::bigint";
+fn columns() -> String {
+    format!(
+        "it.id, it.name, it.epoch, it.state, extract(epoch FROM it.since)::bigint,
+        greatest(extract(epoch FROM clock_timestamp() - it.renewed_at) * 1000, 0)::bigint,
+        it.state = {SERVES} AND {LEADS}, it.state = {SERVES} AND it.drains,
+        it.state = {SERVES} AND it.alone"
+    )
+}
+
+/// Whether the node `it`, which has a lease, leads.
+const LEADS: &str =
+    "NOT EXISTS (SELECT FROM nodes AS other WHERE other.state = 1 AND other.epoch < it.epoch)";
 
 /// Renews the node `it`, with the present as `clock.now`.
 fn renewal() -> String {
@@ -75,10 +85,27 @@ pub(super) fn renew() -> String {
     format!(
         "UPDATE nodes AS it SET {}
         FROM (SELECT clock_timestamp() AS now) AS clock
-        WHERE it.id = $1 AND it.epoch = $2 AND it.state = {SERVES} RETURNING {}",
+        WHERE it.id = $1 AND it.epoch = $2 AND it.state = {SERVES}
+        RETURNING {}, {LEADS}, it.drains",
         renewal(),
         may_declare("it")
     )
+}
+
+/// The row of [`renew`].
+pub(super) fn renewal_of(row: &Row) -> Result<Renewal> {
+    let (may_declare, leads, drains) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    Ok(Renewal::Renewed { may_declare, leads, drains })
+}
+
+/// The lease of the node `$1` with the epoch `$2`, if it has not ended.
+pub(super) fn serves() -> String {
+    format!("SELECT FROM nodes WHERE id = $1 AND epoch = $2 AND state = {SERVES}")
+}
+
+/// Asks the node `$1` to end.
+pub(super) fn drain() -> String {
+    format!("UPDATE nodes SET drains = true WHERE id = $1 AND state = {SERVES}")
 }
 
 /// After the clock of the database went back, a lease counts as renewed now, and not in the future.
@@ -94,24 +121,28 @@ pub(super) fn expired() -> String {
 pub(super) fn declare() -> String {
     format!(
         "UPDATE nodes AS it SET state = {DEAD}, since = clock_timestamp() FROM nodes AS own
-        WHERE it.epoch = $2 AND {} RETURNING {COLUMNS}",
-        is_expired()
+        WHERE it.epoch = $2 AND {} RETURNING {}",
+        is_expired(),
+        columns()
     )
 }
 
 /// A node with which `$1` cannot serve; `$2` is whether it would serve alone.
 pub(super) fn holder() -> String {
     format!(
-        "SELECT {COLUMNS} FROM nodes AS it WHERE it.state = {SERVES} AND it.id <> $1
-            AND ($2 OR it.alone) ORDER BY it.renewed_at DESC LIMIT 1"
+        "SELECT {} FROM nodes AS it WHERE it.state = {SERVES} AND it.id <> $1
+            AND ($2 OR it.alone) ORDER BY it.renewed_at DESC LIMIT 1",
+        columns()
     )
 }
 
 /// The node `$1` serves, `$2` alone.
 pub(super) fn begin() -> String {
     format!(
-        "UPDATE nodes SET state = {SERVES}, alone = $2, epoch = nextval('node_epochs'),
-            since = clock_timestamp() WHERE id = $1 RETURNING epoch"
+        "UPDATE nodes AS it SET state = {SERVES}, alone = $2, epoch = nextval('node_epochs'),
+            drains = false, since = clock_timestamp() WHERE it.id = $1
+        RETURNING it.epoch, NOT EXISTS (SELECT FROM nodes AS other
+            WHERE other.state = {SERVES} AND other.id <> $1)"
     )
 }
 
@@ -129,7 +160,7 @@ pub(super) fn trim() -> String {
 
 /// All nodes.
 pub(super) fn all() -> String {
-    format!("SELECT {COLUMNS} FROM nodes AS it ORDER BY it.since, it.id")
+    format!("SELECT {} FROM nodes AS it ORDER BY it.since, it.id", columns())
 }
 
 /// A node of [`COLUMNS`].
@@ -148,5 +179,8 @@ pub(super) fn node(row: &Row) -> Result<NodeRecord> {
         state,
         since: unsigned(row, 4)?,
         renewed_ago: Duration::from_millis(from_column(get(row, 5)?)),
+        leads: get(row, 6)?,
+        drains: get(row, 7)?,
+        alone: get(row, 8)?,
     })
 }
