@@ -149,7 +149,7 @@ impl Keeper {
                 Ok(Answer::Lost) => {}
                 Err(error) => {
                     let is_busy = matches!(error, StoreError::Busy { .. });
-                    if !is_standby && !(is_busy && boot_time() < until) {
+                    if !(is_standby || is_busy && boot_time() < until) {
                         return Err(error);
                     }
                     if !std::mem::replace(&mut fails, true) {
