@@ -135,20 +135,24 @@ want_test_daemons() {
         say "missing, so the tests that need them are skipped: ${missing[*]}"
         return 0
     fi
-    # The tests must not affect this machine's network and ports: keep the installation from starting and
-    # enabling these services.
-    local unit quiet=()
-    if [ -d /run/systemd/system ]; then
-        case " ${missing[*]} " in *" network-manager "*) quiet+=(NetworkManager.service) ;; esac
-        case " ${missing[*]} " in *" nginx-light "*) quiet+=(nginx.service) ;; esac
-        case " ${missing[*]} " in *" caddy "*) quiet+=(caddy.service) ;; esac
-        case " ${missing[*]} " in *" haproxy "*) quiet+=(haproxy.service) ;; esac
-        case " ${missing[*]} " in *" prometheus "*) quiet+=(prometheus.service) ;; esac
-        case " ${missing[*]} " in *" postgresql "*) quiet+=(postgresql.service) ;; esac
-        case " ${missing[*]} " in *" nats-server "*) quiet+=(nats-server.service) ;; esac
-    fi
+    install_without_starting "${missing[@]}"
+}
+
+# install_without_starting PACKAGE...: installs those that are missing. The tests must not affect this machine's network
+# and ports, so their services are neither started nor enabled.
+install_without_starting() {
+    local package unit quiet=()
+    for package in "$@"; do
+        have_package "$package" && continue
+        case $package in
+            network-manager) quiet+=(NetworkManager.service) ;;
+            nginx-light) quiet+=(nginx.service) ;;
+            caddy | haproxy | prometheus | postgresql | nats-server) quiet+=("$package.service") ;;
+        esac
+    done
+    [ -d /run/systemd/system ] || quiet=()
     for unit in "${quiet[@]}"; do as_root systemctl mask --quiet --runtime "$unit"; done
-    need_packages "${missing[@]}"
+    need_packages "$@"
     for unit in "${quiet[@]}"; do
         as_root systemctl unmask --quiet --runtime "$unit"
         as_root systemctl disable --quiet "$unit"

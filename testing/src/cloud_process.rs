@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use fedecks_cloud::DeviceId;
@@ -167,6 +167,17 @@ impl CloudProcess {
         let command = self.program.command(&["serve", "--listen", &listen]);
         self.child = self.program.spawn(command, self.program.log_file());
         self.listens().await;
+    }
+
+    /// Starts it again with these arguments of `serve`, without waiting until it listens.
+    pub fn spawn_again(&mut self, arguments: &[&str]) {
+        let command = self.program.command(&[&["serve"], arguments].concat());
+        self.child = self.program.spawn(command, self.program.log_file());
+    }
+
+    /// How it has ended, if it has.
+    pub fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     async fn listens(&mut self) {

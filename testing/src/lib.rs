@@ -11,9 +11,11 @@ pub mod cloud;
 #[cfg(feature = "server")]
 pub mod cloud_process;
 pub mod device;
+pub mod fleet_history;
 pub mod history;
 #[cfg(feature = "server")]
 pub mod http;
+pub mod inbox;
 pub mod namespace;
 pub mod nats;
 pub mod openssl;

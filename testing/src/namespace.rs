@@ -15,6 +15,9 @@ pub struct Namespace {
     holder: Child,
 }
 
+/// A namespace, for another thread.
+pub struct Handle(File);
+
 /// While this lives, new sockets of this thread are in the namespace.
 #[must_use]
 pub struct Inside(File);
@@ -71,15 +74,27 @@ impl Namespace {
         assert!(within(child.wait()).await.unwrap().success(), "{command}");
     }
 
-    /// Moves this thread into it for a while.
+    /// Moves this thread into it for a while. So are processes that it starts then.
     pub fn inside(&self) -> Inside {
-        let before = File::open("/proc/thread-self/ns/net").unwrap();
-        setns(File::open(self.file()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-        Inside(before)
+        self.handle().inside()
+    }
+
+    /// For another thread.
+    pub fn handle(&self) -> Handle {
+        Handle(File::open(self.file()).unwrap())
     }
 
     fn file(&self) -> String {
         format!("/proc/{}/ns/net", self.id())
+    }
+}
+
+impl Handle {
+    /// Moves this thread into the namespace for a while.
+    pub fn inside(&self) -> Inside {
+        let before = File::open("/proc/thread-self/ns/net").unwrap();
+        setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
+        Inside(before)
     }
 }
 

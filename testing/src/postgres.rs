@@ -1,19 +1,22 @@
 //! A separate PostgreSQL server for a test of a program.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::unistd::User;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
 use crate::wait::skip;
 
-/// A server on 127.0.0.1 and its files, until this is dropped.
+/// A server and its files, until this is dropped.
 pub struct PostgresServer {
+    /// Where it listens besides 127.0.0.1.
+    address: Option<IpAddr>,
     programs: PathBuf,
     folder: TempDir,
     port: u16,
@@ -34,8 +37,14 @@ impl PostgresServer {
     /// The password of the role that its databases belong to.
     pub const PASSWORD: &str = "p@ss:/word? of & the %database";
 
-    /// A new server; `None` if PostgreSQL is not installed, and the test is reported as skipped.
+    /// A new server on 127.0.0.1; `None` if PostgreSQL is not installed, and the test is reported as skipped.
     pub fn start() -> Option<Self> {
+        Self::start_at(None)
+    }
+
+    /// The same, which also listens at an address, for its network of 24 bits. Where that is in a network namespace, this
+    /// and what starts the server again or runs a statement have to be called within it.
+    pub fn start_at(address: Option<IpAddr>) -> Option<Self> {
         let Some(programs) = programs() else {
             skip("PostgreSQL is not installed");
             return None;
@@ -51,11 +60,15 @@ impl PostgresServer {
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { programs, folder, port, user, guard: None };
+        let mut server = Self { address, programs, folder, port, user, guard: None };
         let arguments = "--auth=trust --username=postgres --encoding=UTF8 --no-sync";
         server.run("initdb", &arguments.split(' ').collect::<Vec<_>>());
-        let rules =
-            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let mut rules =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+                .to_owned();
+        if let Some(address) = address {
+            rules += &format!("host all all {address}/24 scram-sha-256\n");
+        }
         std::fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
         server.start_again();
         server.sql(&format!("CREATE ROLE {OWNER} LOGIN PASSWORD '{}'", Self::PASSWORD));
@@ -84,13 +97,15 @@ impl PostgresServer {
     }
 
     fn spawn(&self) -> Child {
+        let also = self.address.map(|address| format!(",{address}")).unwrap_or_default();
+        let addresses = format!("listen_addresses=127.0.0.1{also}");
         let mut command = Command::new("sh");
         self.prepare(&mut command);
         command
             .args(["-c", GUARD, "guard"])
             .arg(self.programs.join("postgres"))
             .args(["-p", &self.port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", &addresses, "-c", "unix_socket_directories="])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(File::options().create(true).append(true).open(self.log_file()).unwrap())
@@ -106,6 +121,23 @@ impl PostgresServer {
         while processes.iter().any(|process| is_running(process)) {
             assert!(Instant::now() < until, "processes of the server do not end");
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it at once without a checkpoint, as an administrator may: the next start recovers.
+    pub fn stop(&mut self) {
+        self.end("QUIT");
+    }
+
+    /// Sends a signal to all its processes.
+    pub fn signal(&self, signal: Signal) {
+        let Ok(first) = std::fs::read_to_string(self.data().join("postmaster.pid")) else { return };
+        let first = first.lines().next().unwrap_or_default().to_owned();
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+        let children = children.unwrap_or_default();
+        for process in std::iter::once(first.as_str()).chain(children.split_whitespace()) {
+            // One may have ended by itself.
+            let _ = kill(Pid::from_raw(process.parse().unwrap()), signal);
         }
     }
 
@@ -133,7 +165,8 @@ impl PostgresServer {
 
     /// The URL of a database, without the password.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{OWNER}@127.0.0.1:{}/{database}", self.port)
+        let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        format!("postgres://{OWNER}@{address}:{}/{database}", self.port)
     }
 
     /// Runs a statement as the administrator.
@@ -141,6 +174,14 @@ impl PostgresServer {
         let port = self.port.to_string();
         let arguments = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-qXc", statement];
         self.run("psql", &arguments);
+    }
+
+    /// A command that runs a statement in a database as the administrator.
+    pub fn command_for(&self, database: &str, statement: &str) -> Command {
+        let mut command = self.command("psql");
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"]);
+        command.args(["-d", database, "-qXc", statement]);
+        command
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -173,6 +214,9 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
+        if self.guard.is_some() {
+            self.signal(Signal::SIGCONT);
+        }
         self.end("QUIT");
     }
 }

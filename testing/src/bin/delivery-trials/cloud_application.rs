@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fedecks_testing::history::{Answer, Fate, Lane};
+use fedecks_testing::history::{Answer, Direction, Fate, Lane};
 use fedecks_testing::http::{Http, Response};
+use fedecks_testing::inbox::Inbox;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::inbox::Inbox;
 use crate::keep::{Keep, Received};
 use crate::pair::DEVICE;
 
@@ -137,7 +137,7 @@ impl Reader {
                 if let Some(ready) = ready.take() {
                     ready();
                 }
-                received.into_iter().for_each(|it| self.inbox.receive(it));
+                received.into_iter().for_each(|it| it.enter(Direction::Up, &self.inbox));
                 self.cursor.advance(from, &next);
             }
             sleep(Duration::from_millis(50)).await;
@@ -178,7 +178,10 @@ impl Reader {
             self.gaps.fetch_add(1, Relaxed);
         } else if let Some(data) = line.strip_prefix(b"data: ") {
             let event: Value = serde_json::from_slice(data).unwrap();
-            self.keep.cloud_received(&event).into_iter().for_each(|it| self.inbox.receive(it));
+            self.keep
+                .cloud_received(&event)
+                .into_iter()
+                .for_each(|it| it.enter(Direction::Up, &self.inbox));
         }
     }
 }

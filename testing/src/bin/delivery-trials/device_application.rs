@@ -4,11 +4,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_testing::history::{Answer, Lane};
+use fedecks_testing::history::{Answer, Direction, Lane};
+use fedecks_testing::inbox::Inbox;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{sleep, timeout};
 
-use crate::inbox::Inbox;
 use crate::keep::Keep;
 use crate::pair::FedecksCommand;
 
@@ -47,7 +47,9 @@ pub(crate) async fn listen(
         // Read, so that the command can go on writing.
         let notes = tokio::spawn(async move { while let Ok(Some(_)) = notes.next_line().await {} });
         while let Ok(Some(line)) = lines.next_line().await {
-            keep.device_received(&line).into_iter().for_each(|received| inbox.receive(received));
+            keep.device_received(&line)
+                .into_iter()
+                .for_each(|it| it.enter(Direction::Down, &inbox));
         }
         notes.abort();
         // It ends when the bus does, and fails while the service is away at its start.

@@ -4,7 +4,8 @@ use std::process::Output;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fedecks_testing::history::{Answer, Lane, Place};
+use fedecks_testing::history::{Answer, Direction, Lane, Message, Place};
+use fedecks_testing::inbox::Inbox;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -30,6 +31,14 @@ pub(crate) struct Received {
     pub(crate) number: u64,
     pub(crate) id: Option<String>,
     pub(crate) redelivered: bool,
+}
+
+impl Received {
+    /// The application has received it in this direction.
+    pub(crate) fn enter(self, direction: Direction, inbox: &Inbox) {
+        let Self { lane, number, id, redelivered } = self;
+        inbox.receive(Message { direction, lane, number }, id, redelivered);
+    }
 }
 
 impl Keep {

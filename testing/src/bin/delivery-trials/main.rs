@@ -7,7 +7,6 @@
 mod cloud_application;
 mod device_application;
 mod faults;
-mod inbox;
 mod injection;
 mod keep;
 mod options;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fedecks_testing::history::{Direction, Entry, History, Lane, Message, Verdict};
 use fedecks_testing::http::Http;
+use fedecks_testing::inbox::Inbox;
 use fedecks_testing::wait::within;
 use futures_util::future::join3;
 use tokio::sync::Semaphore;
@@ -17,7 +18,6 @@ use tokio::time::{Instant, sleep};
 use crate::cloud_application::{self, Cursor, Reader};
 use crate::device_application;
 use crate::faults::Schedule;
-use crate::inbox::Inbox;
 use crate::injection::Injection;
 use crate::keep::Keep;
 use crate::options::Options;
@@ -91,12 +91,12 @@ async fn start_receivers(
     let reader = Reader {
         api: pair.api.clone(),
         keep: options.keep,
-        inbox: Inbox::new(Direction::Up, history),
+        inbox: Inbox::new(history),
         cursor: Arc::clone(cursor),
         gaps: Arc::clone(gaps),
     };
     receivers.spawn(async move { reader.read(|| up.add_permits(1)).await });
-    let inbox = Arc::new(Inbox::new(Direction::Down, history));
+    let inbox = Arc::new(Inbox::new(history));
     for lane in options.keep.lanes() {
         let (command, keep, down) = (pair.command.clone(), options.keep, Arc::clone(&ready));
         let inbox = Arc::clone(&inbox);
