@@ -52,7 +52,7 @@ mod cloud {
     use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
     use fedecks_cloud::messaging::{
         BackplaneError, ConnectionId, DeliverError, Effects, HubStats, InProcess, KeepDown,
-        KeptContent, KeptMessage, KeptOutcome, NoReply, NodeId, Presence, PresenceEvent,
+        KeptContent, KeptMessage, KeptOutcome, LostNode, NoReply, NodeId, Presence, PresenceEvent,
         PresenceEvents, PresenceWatch, PublishError, RequestError, RequestOutcome, SendError,
         SendKeptError, SettledMessage, Subscription, Topic, TopicEvent, WatchEnded,
     };

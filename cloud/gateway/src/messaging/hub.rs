@@ -185,6 +185,11 @@ impl Hub {
         self.0.backplane.list().await
     }
 
+    /// How many devices are connected, on all nodes. Takes the same time for any number.
+    pub fn connected(&self) -> usize {
+        self.0.backplane.connected()
+    }
+
     /// The presence of a device that is connected, to whichever node.
     pub async fn find(&self, device: &DeviceId) -> Result<Option<Arc<Presence>>, BackplaneError> {
         self.0.backplane.find(device).await

@@ -20,7 +20,8 @@ pub use hub::{Hub, PublishError, SendError};
 pub use kept::{Effects, KeptContent, KeptMessage};
 pub use message::{Message, Published, Topic};
 pub use presence::{
-    ConnectionId, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch, WatchEnded,
+    ConnectionId, LostNode, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
+    WatchEnded,
 };
 pub use request::{RequestError, RequestOutcome};
 pub use stats::HubStats;

@@ -44,6 +44,19 @@ pub enum PresenceEvent {
     Arrived(Arc<Presence>),
     /// A device has disconnected.
     Left(Arc<Presence>),
+    /// A node is lost, and its devices with it. No [`PresenceEvent::Left`] follows for them, and the node has not
+    /// noticed that they left.
+    NodeLost(Arc<LostNode>),
+}
+
+/// A node that is lost: it died, or the others cannot reach it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostNode {
+    /// The node.
+    pub node: NodeId,
+    /// The devices that were connected to it, in no order. They may have connected to another node since.
+    pub devices: Vec<Arc<Presence>>,
 }
 
 /// The connected devices, followed by every change.
@@ -88,6 +101,9 @@ impl fmt::Display for PresenceEvent {
         match self {
             Self::Arrived(presence) => write!(f, "{} has connected", presence.device),
             Self::Left(presence) => write!(f, "{} has disconnected", presence.device),
+            Self::NodeLost(lost) => {
+                write!(f, "node {:x} is lost, with {} devices", lost.node.0, lost.devices.len())
+            }
         }
     }
 }
@@ -96,6 +112,13 @@ impl Presence {
     /// That this device is connected by this connection, for implementors of a backplane.
     pub fn new(device: DeviceId, connection: ConnectionId) -> Self {
         Self { device, connection }
+    }
+}
+
+impl LostNode {
+    /// That this node is lost with these devices, for implementors of a backplane.
+    pub fn new(node: NodeId, devices: Vec<Arc<Presence>>) -> Self {
+        Self { node, devices }
     }
 }
 

@@ -201,9 +201,11 @@ async fn presence_is_seen_by_all(backplane: &impl Backplane) {
     })
     .await;
     assert_eq!(backplane.find(&a.device).await.unwrap().unwrap(), a);
+    assert_eq!(backplane.connected(), 2);
     backplane.unregister(&a);
     until("a is gone", || async { backplane.find(&a.device).await.unwrap().is_none() }).await;
     assert_eq!(devices(backplane).await, [("b".to_owned(), 2)]);
+    assert_eq!(backplane.connected(), 1);
 }
 
 async fn the_newest_connection_stays_and_the_older_ones_node_is_notified(

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{
-    ByDevice, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
+    ByDevice, LostNode, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
 };
 use crate::messaging::request::RequestError;
 
@@ -76,6 +76,13 @@ impl InProcess {
         Self::default()
     }
 
+    /// Removes a node as if its machine had died, for tests.
+    pub fn lose(&self, id: NodeId) {
+        let mut state = self.state.lock();
+        let devices = state.remove(id);
+        self.events.send(PresenceEvent::NodeLost(Arc::new(LostNode::new(id, devices))));
+    }
+
     /// The node that the device is connected to.
     fn node_of(&self, device: &DeviceId) -> Option<Arc<dyn Node>> {
         let state = self.state.lock();
@@ -91,15 +98,9 @@ impl Backplane for InProcess {
 
     fn leave(&self, id: NodeId) {
         let mut state = self.state.lock();
-        state.nodes.remove(&id);
-        state.topics.retain(|_, subscribed| subscribed.remove(id));
-        state.presence.retain(|ByDevice(presence)| {
-            let stays = presence.connection.node() != id;
-            if !stays {
-                self.events.send(PresenceEvent::Left(presence.clone()));
-            }
-            stays
-        });
+        for presence in state.remove(id) {
+            self.events.send(PresenceEvent::Left(presence));
+        }
     }
 
     fn subscribe(&self, node: NodeId, topic: &Topic) {
@@ -176,6 +177,10 @@ impl Backplane for InProcess {
         Box::pin(ready(Ok(self.state.lock().all())))
     }
 
+    fn connected(&self) -> usize {
+        self.state.lock().presence.len()
+    }
+
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>> {
         let state = self.state.lock();
         let watch = self.events.watch(state.all());
@@ -225,6 +230,21 @@ impl Backplane for InProcess {
 }
 
 impl State {
+    /// Removes a node with its subscriptions; the devices that were connected to it.
+    fn remove(&mut self, id: NodeId) -> Vec<Arc<Presence>> {
+        self.nodes.remove(&id);
+        self.topics.retain(|_, subscribed| subscribed.remove(id));
+        let mut left = Vec::new();
+        self.presence.retain(|ByDevice(presence)| {
+            let stays = presence.connection.node() != id;
+            if !stays {
+                left.push(presence.clone());
+            }
+            stays
+        });
+        left
+    }
+
     fn all(&self) -> Vec<Arc<Presence>> {
         self.presence.iter().map(|ByDevice(presence)| presence.clone()).collect()
     }
@@ -239,6 +259,18 @@ mod tests {
     #[tokio::test]
     async fn in_process_conforms() {
         conformance::check(async || Arc::new(InProcess::new())).await;
+    }
+
+    #[tokio::test]
+    async fn the_devices_of_a_lost_node_leave_in_one_event() {
+        let backplane = InProcess::new();
+        let of = |node| conformance::presence(&format!("of-{node}"), node, NodeId(node));
+        [1, 2].iter().for_each(|node| backplane.register(&of(*node)));
+        let mut watch = backplane.watch().await.unwrap();
+        backplane.lose(NodeId(1));
+        let lost = LostNode::new(NodeId(1), vec![of(1)]);
+        assert_eq!(watch.next().await, Ok(PresenceEvent::NodeLost(Arc::new(lost))));
+        assert_eq!(backplane.list().await.unwrap(), [of(2)]);
     }
 
     #[tokio::test]

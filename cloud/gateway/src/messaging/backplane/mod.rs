@@ -27,7 +27,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// Adds a node. It is called until it is dropped or leaves.
     fn join(&self, id: NodeId, node: Weak<dyn Node>);
 
-    /// Removes a node with its subscriptions and the presence of its devices.
+    /// Removes a node with its subscriptions and the presence of its devices, in order: watchers get
+    /// [`PresenceEvent::Left`](crate::messaging::PresenceEvent::Left) for each. Where nodes can be lost, those of a lost
+    /// one leave by [`PresenceEvent::NodeLost`](crate::messaging::PresenceEvent::NodeLost) instead, all at once.
     fn leave(&self, id: NodeId);
 
     /// Subscribes a node to what any node, itself included, publishes on the topic.
@@ -59,6 +61,9 @@ pub trait Backplane: Send + Sync + 'static {
 
     /// All devices that are connected, in no order.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Arc<Presence>>, BackplaneError>>;
+
+    /// How many devices are connected, on all nodes, as far as this one knows. Takes the same time for any number.
+    fn connected(&self) -> usize;
 
     /// All devices that are connected, followed by every change without a gap.
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>>;
