@@ -170,6 +170,10 @@ impl Backplane for NatsBackplane {
         Box::pin(ready(Ok(self.shared.presences.lock().fleet.all())))
     }
 
+    fn connected(&self) -> usize {
+        self.shared.presences.lock().fleet.len()
+    }
+
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>> {
         let presences = self.shared.presences.lock();
         let watch = self.shared.events.watch(presences.fleet.all());

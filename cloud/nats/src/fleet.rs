@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedecks_cloud::DeviceId;
-use fedecks_cloud::messaging::{ConnectionId, NodeId, Presence, PresenceEvent};
+use fedecks_cloud::messaging::{ConnectionId, LostNode, NodeId, Presence, PresenceEvent};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
@@ -89,6 +89,11 @@ impl Fleet {
 
     pub(crate) fn all(&self) -> Vec<Arc<Presence>> {
         self.devices.values().map(|entry| entry.presence.clone()).collect()
+    }
+
+    /// How many devices are connected to all instances.
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
     }
 
     /// The devices of this instance.
@@ -199,6 +204,22 @@ impl Fleet {
         }
     }
 
+    /// A peer is silent: its devices leave in one event for each of its nodes.
+    fn lose(&mut self, peer: Instance, effects: &mut Effects) {
+        self.peers.remove(&peer);
+        let mut nodes: HashMap<NodeId, Vec<Arc<Presence>>, RandomState> = HashMap::default();
+        self.devices.retain(|_, Entry { presence, owner }| {
+            let stays = *owner != peer;
+            if !stays {
+                nodes.entry(presence.connection.node()).or_default().push(presence.clone());
+            }
+            stays
+        });
+        let lost = nodes.into_iter().map(|(node, devices)| Arc::new(LostNode::new(node, devices)));
+        effects.events.extend(lost.map(PresenceEvent::NodeLost));
+        effects.gone.push(peer);
+    }
+
     /// To be called from time to time. Without a link the silence of the others means nothing.
     pub(crate) fn tick(&mut self, has_link: bool, now: Instant, effects: &mut Effects) {
         if !has_link {
@@ -207,7 +228,7 @@ impl Fleet {
         }
         let silent = self.peers.iter().filter(|(_, peer)| now - peer.heard >= self.lost_after);
         let silent: Vec<_> = silent.map(|(peer, _)| *peer).collect();
-        silent.into_iter().for_each(|peer| self.bye(peer, effects));
+        silent.into_iter().for_each(|peer| self.lose(peer, effects));
         for (instance, peer) in &mut self.peers {
             let Some(resync) = &mut peer.resync else { continue };
             if now - resync.progress >= self.ask_again_after {

@@ -24,7 +24,7 @@ use crate::config::{Config, Overrides, Service, TlsChoice};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::device_messages::DeviceMessages;
 use crate::error::ServerError;
-use crate::events::{self, Bounds, EventLog, Streams};
+use crate::events::{self, Bounds, EventLog, LostDevices, SharedEvents, Streams};
 use crate::handler::RecordingHandler;
 use crate::history::History;
 use crate::http::{health, root};
@@ -108,6 +108,8 @@ pub struct App {
     tokens: ApiTokens,
     certificates: Vec<Tls>,
     webhooks: Webhooks,
+    /// With the other servers.
+    shared_events: Option<SharedEvents>,
     /// By which it serves on a database.
     lease: Option<Lease>,
     stopping: watch::Sender<bool>,
@@ -207,7 +209,13 @@ impl App {
             .options(options(&config))
             .build()
             .await?;
-        tasks.spawn(events::record_access_changes(denylist.subscribe(), events.clone()));
+        let changes = denylist.subscribe();
+        tasks.spawn(events::record_access_changes(changes, events.clone(), leads.clone()));
+        let shared_events = joined.as_ref().map(|_| {
+            let lost = LostDevices::default();
+            tasks.spawn(lost.clone().run(cloud.hub(), events.clone(), leads.clone()));
+            SharedEvents::start(&cloud.hub(), &events, lost)
+        });
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();
         let options = ServeOptions::from(listen).with(|it| {
             it.trusted_proxies = config.trusted_proxies.clone();
@@ -298,6 +306,7 @@ impl App {
             tokens,
             certificates,
             webhooks,
+            shared_events,
             lease,
             stopping,
             expiring,
@@ -329,6 +338,9 @@ impl App {
             tracing::warn!("messages to devices may have their final state without an event");
         }
         self.webhooks.end().await;
+        if let Some(shared_events) = self.shared_events {
+            shared_events.end().await;
+        }
         drop(self.lease);
         if tokio::time::timeout(LAST_TASKS, self.closing).await.is_err() {
             tracing::warn!("the store may lack its last notes");

@@ -30,7 +30,7 @@ struct Minutes {
 /// What happened in a minute, or since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
-    /// How many devices were connected at the end.
+    /// How many devices were connected at the end, to all servers.
     pub(crate) connected: usize,
     pub(crate) connects: u64,
     pub(crate) disconnects: u64,
@@ -76,7 +76,7 @@ impl Shared {
     /// The counts since the server started.
     fn now(&self) -> Counts {
         Counts {
-            connected: self.hub.stats().connected,
+            connected: self.hub.connected(),
             connects: self.counters.connects.get(),
             disconnects: self.counters.disconnects.get(),
             refusals: self.counters.refusals.get(),

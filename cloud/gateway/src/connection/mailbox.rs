@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fedecks_protocol::CloseReason;
+use fedecks_protocol::{CloseCode, CloseReason};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -44,6 +44,13 @@ pub(crate) enum CloseCommand {
     TooSlow,
     /// A message published for the device does not fit into the memory for all sessions, and it must not miss it.
     NoMemory,
+}
+
+impl CloseCommand {
+    /// The device connects again after this time, at least a second.
+    pub(crate) fn restart(delay: Duration) -> Self {
+        Self::Close(CloseReason::retry_after(CloseCode::Restart, delay.max(Duration::from_secs(1))))
+    }
 }
 
 #[derive(Debug)]

@@ -245,7 +245,7 @@ impl Hub {
         self.watch_certificate(&connection, device.certificate());
         // Register first, then check for draining; otherwise a drain could miss this connection.
         if self.is_draining() {
-            connection.mailbox.end_session(CloseCommand::Close(draining::restart(Duration::ZERO)));
+            connection.mailbox.end_session(CloseCommand::restart(Duration::ZERO));
         }
         connection
     }

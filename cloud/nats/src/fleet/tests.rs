@@ -115,9 +115,12 @@ fn the_devices_of_a_silent_peer_leave() {
     fleet.heartbeat(OTHER, 0, start + Duration::from_secs(5), &mut effects);
     fleet.tick(true, start + Duration::from_secs(9), &mut effects);
     assert_eq!(names(&fleet), ["a"]);
+    effects.events.clear();
     fleet.tick(true, start + Duration::from_secs(10), &mut effects);
     assert!(names(&fleet).is_empty());
     assert_eq!((effects.gone, fleet.peers()), (vec![PEER], 1));
+    let lost = LostNode::new(NodeId(2), vec![presence("a", 1, 2)]);
+    assert_eq!(effects.events, [PresenceEvent::NodeLost(Arc::new(lost))]);
 }
 
 #[test]

@@ -99,6 +99,10 @@ impl Backplane for Pair {
         self.one.list()
     }
 
+    fn connected(&self) -> usize {
+        self.one.connected()
+    }
+
     fn watch(&self) -> BoxFuture<'_, Result<PresenceWatch, BackplaneError>> {
         self.one.watch()
     }

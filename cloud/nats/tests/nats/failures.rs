@@ -69,7 +69,9 @@ async fn a_cut_link_is_noticed_and_presence_converges_after_it() {
     two.register(&presence("d", 4, 2));
     // The devices of a lost node leave. It keeps those of others, as it cannot know.
     let left = async {
-        while within(watch.next()).await.unwrap() != PresenceEvent::Left(presence("b", 2, 2)) {}
+        let b = [presence("b", 2, 2)];
+        let is_b = |event| matches!(event, PresenceEvent::NodeLost(lost) if lost.devices == b);
+        while !is_b(within(watch.next()).await.unwrap()) {}
     };
     left.await;
     until_alone(&one).await;

@@ -5,17 +5,50 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use fedecks_cloud::DeviceId;
 
 use super::event::Event;
+use crate::event_kind::EventKind;
 
-/// An event in the log.
+/// An entry of the log: an event, or that events are missing.
 pub(crate) struct LogEntry {
     instance: u64,
     pub(super) number: u64,
-    pub(crate) event: Event,
+    content: Content,
     weight: usize,
     /// Boxed, since most are never read.
     text: OnceLock<Box<Text>>,
+}
+
+pub(super) enum Content {
+    /// Recorded by this server.
+    Own(Event, Reach),
+    /// Recorded by another server.
+    Other(OtherEvent),
+    /// Events of other servers are missing here.
+    Gap,
+}
+
+/// Who gets an event that this server has recorded, besides its own event streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Webhooks and the other servers.
+    All,
+    /// Webhooks. The other servers record it themselves.
+    Webhooks,
+    /// No one: the other servers record it themselves, and one of them for webhooks.
+    Streams,
+}
+
+/// An event as another server has published it.
+#[derive(Debug)]
+pub(super) struct OtherEvent {
+    /// The log of the server that has recorded it, and its number there.
+    pub(super) origin: (u64, u64),
+    pub(super) kind: EventKind,
+    pub(super) device: Option<DeviceId>,
+    /// The same object as there.
+    pub(super) json: Bytes,
 }
 
 struct Text {
@@ -29,11 +62,34 @@ struct Text {
 const OVERHEAD: usize = size_of::<LogEntry>() + 256;
 
 impl LogEntry {
-    pub(super) fn new(instance: u64, number: u64, event: Event) -> Self {
-        let weight = OVERHEAD + event.weight() + event.json_length();
-        Self { instance, number, event, weight, text: OnceLock::new() }
+    pub(super) fn new(instance: u64, number: u64, content: Content) -> Self {
+        let weight = OVERHEAD
+            + match &content {
+                Content::Own(event, _) => event.weight() + event.json_length(),
+                Content::Other(event) => 2 * event.json.len(),
+                Content::Gap => 0,
+            };
+        Self { instance, number, content, weight, text: OnceLock::new() }
     }
 
+    pub(super) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// The event, if this server has recorded it.
+    pub(crate) fn own(&self) -> Option<&Event> {
+        if let Content::Own(event, _) = &self.content { Some(event) } else { None }
+    }
+
+    /// The log in which it was recorded first, and its number there.
+    pub(super) fn origin(&self) -> (u64, u64) {
+        match &self.content {
+            Content::Other(event) => event.origin,
+            Content::Own(..) | Content::Gap => (self.instance, self.number),
+        }
+    }
+
+    /// Where it is in this log.
     pub(crate) fn id(&self) -> String {
         id(self.instance, self.number)
     }
@@ -68,10 +124,19 @@ impl LogEntry {
     }
 
     fn new_text(&self) -> Box<Text> {
-        let (id, kind) = (self.id(), self.event.kind().as_str());
+        let id = self.id();
+        let kind = match &self.content {
+            Content::Own(event, _) => event.kind().as_str(),
+            Content::Other(event) => event.kind.as_str(),
+            Content::Gap => "gap",
+        };
         let mut text = format!("id: {id}\nevent: {kind}\ndata: ").into_bytes();
         let start = text.len();
-        self.event.write_json(&id, &mut text);
+        match &self.content {
+            Content::Own(event, _) => event.write_json(&id, &mut text),
+            Content::Other(event) => text.extend_from_slice(&event.json),
+            Content::Gap => {}
+        }
         let json = start..text.len();
         // A vector takes everything.
         let _ = text.write_all(b"\n\n");
@@ -79,6 +144,7 @@ impl LogEntry {
     }
 }
 
+/// An id, as programs see it.
 pub(super) fn id(instance: u64, number: u64) -> String {
     format!("{instance:016x}-{number}")
 }

@@ -23,10 +23,16 @@ impl Filter {
     }
 
     pub(crate) fn matches(&self, event: &Event) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&event.kind()))
-            && self.devices.iter().all(|pattern| {
-                event.device.as_ref().is_some_and(|device: &DeviceId| pattern.matches(device))
-            })
+        self.wants(event.kind(), event.device.as_ref())
+    }
+
+    /// Whether it matches events of this kind and device.
+    pub(super) fn wants(&self, kind: EventKind, device: Option<&DeviceId>) -> bool {
+        (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && self
+                .devices
+                .iter()
+                .all(|pattern| device.is_some_and(|device| pattern.matches(device)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use super::entry::{LogEntry, id};
+use super::entry::{Content, LogEntry, OtherEvent, Reach, id};
 use super::event::Event;
 
 /// The latest events, bounded in number and in bytes. Recording never waits for a reader: one that
@@ -64,8 +64,27 @@ impl EventLog {
 
     /// Adds an event, and drops the oldest ones that exceed the bounds.
     pub(crate) fn record(&self, event: Event) {
+        self.add(Content::Own(event, Reach::All));
+    }
+
+    /// Adds an event that every server records, like [`EventLog::record`].
+    pub(super) fn record_for(&self, event: Event, reach: Reach) {
+        self.add(Content::Own(event, reach));
+    }
+
+    /// Adds an event of another server, like [`EventLog::record`].
+    pub(super) fn record_other(&self, event: OtherEvent) {
+        self.add(Content::Other(event));
+    }
+
+    /// Adds that events of other servers are missing here.
+    pub(super) fn record_gap(&self) {
+        self.add(Content::Gap);
+    }
+
+    fn add(&self, content: Content) {
         let Shared { instance, bounds, ring, next, .. } = &*self.0;
-        let mut entry = LogEntry::new(*instance, 0, event);
+        let mut entry = LogEntry::new(*instance, 0, content);
         // Freed after the lock is released.
         let mut dropped = Vec::new();
         let number = {
@@ -130,15 +149,34 @@ impl EventLog {
         (ring.entries.len(), ring.bytes)
     }
 
+    /// The instance of the log.
+    pub(super) fn instance(&self) -> u64 {
+        self.0.instance
+    }
+
     pub(super) fn number_of(&self, id: &str) -> Option<u64> {
-        let (instance, number) = id.split_once('-')?;
-        let same = u64::from_str_radix(instance, 16).ok()? == self.0.instance;
-        if same { number.parse().ok() } else { None }
+        let (instance, number) = parts(id)?;
+        if instance == self.0.instance { Some(number) } else { None }
+    }
+
+    /// The number of the latest event here that was in the log of another server at the place that this id names there, or
+    /// before it.
+    pub(super) fn number_of_other(&self, id: &str) -> Option<u64> {
+        let (instance, number) = parts(id)?;
+        let ring = self.0.ring.lock();
+        let reaches = |(of, at): (u64, u64)| of == instance && at <= number;
+        let mut latest_first = ring.entries.iter().rev();
+        latest_first.find(|entry| reaches(entry.origin())).map(|entry| entry.number)
     }
 
     pub(super) fn id(&self, number: u64) -> String {
         id(self.0.instance, number)
     }
+}
+
+fn parts(id: &str) -> Option<(u64, u64)> {
+    let (instance, number) = id.split_once('-')?;
+    Some((u64::from_str_radix(instance, 16).ok()?, number.parse().ok()?))
 }
 
 impl Ring {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::entry::LogEntry;
+use super::entry::{Content, LogEntry, Reach};
 use super::filter::Filter;
 use super::log::EventLog;
 
@@ -18,10 +18,12 @@ use super::log::EventLog;
 pub(crate) struct Reader {
     log: EventLog,
     filter: Filter,
+    /// Only for webhooks: what other servers have recorded, they pass to webhooks themselves.
+    for_webhooks: bool,
     /// The number of the first event that was not read from the log yet.
     next: u64,
-    /// Read from the log and matching the filter.
-    batch: VecDeque<(u64, Weak<LogEntry>)>,
+    /// Read from the log and matching the filter. `None` is a gap that is in the log.
+    batch: VecDeque<(u64, Option<Weak<LogEntry>>)>,
     /// Events are missing before the next one, and the reader has not reported it yet.
     gap: bool,
     changes: watch::Receiver<u64>,
@@ -46,14 +48,19 @@ impl Reader {
     pub(crate) fn follow(log: &EventLog, after: Option<&str>, filter: Filter) -> Self {
         let changes = log.changes();
         let next = log.next();
-        let (next, gap) = match after.map(|id| log.number_of(id)) {
+        let (next, gap) = match after.map(|id| (id, log.number_of(id))) {
             None => (next, false),
-            Some(Some(number)) if number < next => (number + 1, false),
-            // Of another run, or made up.
-            Some(_) => (next, true),
+            Some((_, Some(number))) if number < next => (number + 1, false),
+            // Of another server, of another run, or made up. What follows has not arrived here in the same order.
+            Some((id, _)) => (log.number_of_other(id).map_or(next, |number| number + 1), true),
         };
         let (log, batch, read_at) = (log.clone(), VecDeque::new(), Instant::now());
-        Self { log, filter, next, batch, gap, changes, read_at }
+        Self { log, filter, for_webhooks: false, next, batch, gap, changes, read_at }
+    }
+
+    /// Follows what webhooks get, from now on.
+    pub(crate) fn follow_for_webhooks(log: &EventLog, filter: Filter) -> Self {
+        Self { for_webhooks: true, ..Self::follow(log, None, filter) }
     }
 
     /// Waits for the next item. Cancel safe.
@@ -78,6 +85,10 @@ impl Reader {
             }
             if let Some((number, entry)) = self.batch.front() {
                 let (number, entry) = (*number, entry.clone());
+                let Some(entry) = entry else {
+                    self.batch.pop_front();
+                    return Some(Item::Gap { id: self.log.id(number) });
+                };
                 let found = self.log.rendered(&entry).await;
                 self.batch.pop_front();
                 if let Some(entry) = found {
@@ -114,11 +125,22 @@ impl Reader {
         };
         for entry in &entries {
             self.next = entry.number + 1;
-            if self.filter.matches(&entry.event) {
-                self.batch.push_back((entry.number, Arc::downgrade(entry)));
+            if self.wants(entry) {
+                let is_gap = matches!(entry.content(), Content::Gap);
+                self.batch.push_back((entry.number, (!is_gap).then(|| Arc::downgrade(entry))));
             }
         }
         !entries.is_empty()
+    }
+
+    fn wants(&self, entry: &LogEntry) -> bool {
+        match entry.content() {
+            Content::Own(_, Reach::Streams) if self.for_webhooks => false,
+            Content::Own(event, _) => self.filter.matches(event),
+            Content::Other(_) | Content::Gap if self.for_webhooks => false,
+            Content::Other(event) => self.filter.wants(event.kind, event.device.as_ref()),
+            Content::Gap => true,
+        }
     }
 
     #[cfg(test)]
@@ -230,7 +252,7 @@ mod tests {
         let mut reader = Reader::follow(&log, None, Filter::default());
         record(&log, 4);
         let first = next(&mut reader);
-        let entries: Vec<_> = reader.batch.iter().map(|(_, entry)| entry.clone()).collect();
+        let entries: Vec<_> = reader.batch.iter().filter_map(|(_, entry)| entry.clone()).collect();
         assert_eq!(entries.len(), 3);
         record(&log, 3);
         assert!(entries.iter().take(2).all(|entry| entry.upgrade().is_none()));
@@ -257,7 +279,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too_and_the_latest_event_is_always_kept() {
-        let weight = LogEntry::new(0, 0, event("a", 0)).weight();
+        let weight = LogEntry::new(0, 0, Content::Own(event("a", 0), Reach::All)).weight();
         let log = EventLog::new(Bounds { events: 100, bytes: 3 * weight });
         let mut reader = Reader::follow(&log, None, Filter::default());
         record(&log, 10);

@@ -25,7 +25,7 @@ impl Intake {
     /// Of what happens from now on: what an earlier run left is in the store.
     pub(super) fn new(webhook: &Webhook, events: &EventLog) -> Self {
         Self {
-            events: Reader::follow(events, None, webhook_filter(webhook)),
+            events: Reader::follow_for_webhooks(events, webhook_filter(webhook)),
             batch: Vec::new(),
             missed: 0,
         }
@@ -39,12 +39,14 @@ impl Intake {
     /// Adds what was read to the batch; `at` is the time in seconds since 1970-01-01 UTC.
     pub(super) fn accept(&mut self, item: Item, at: u64) {
         match item {
-            // The store has it already.
-            Item::Event(entry) if entry.event.kept().is_some() => {}
             Item::Event(entry) => {
+                // The store has a kept one already.
+                let Some(event) = entry.own().filter(|event| event.kept().is_none()) else {
+                    return;
+                };
                 // A refused client may have claimed any device id: that device's events don't wait for it.
-                let device = entry.event.device.as_ref();
-                let device = device.filter(|_| entry.event.kind() != EventKind::Refused);
+                let device = event.device.as_ref();
+                let device = device.filter(|_| event.kind() != EventKind::Refused);
                 let lane = device.map(ToString::to_string).unwrap_or_default();
                 self.batch.push(QueueItem { lane, id: entry.id(), body: entry.json(), at });
             }

@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fedecks_protocol::{CloseCode, CloseReason};
-
 use super::Hub;
 use crate::connection::mailbox::CloseCommand;
 
@@ -34,7 +32,7 @@ impl Hub {
         for (index, chunk) in connections.chunks(batch.max(1)).enumerate() {
             for (place, connection) in chunk.iter().enumerate() {
                 let place = u32::try_from(index * batch.max(1) + place).unwrap_or(u32::MAX);
-                let close = CloseCommand::Close(restart(spread / count * place));
+                let close = CloseCommand::restart(spread / count * place);
                 connection.mailbox.end_session(close);
             }
             // A connection that does not close in time is closed by its own timeout.
@@ -46,8 +44,4 @@ impl Hub {
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::SeqCst) || self.0.refuses_new.load(Ordering::SeqCst)
     }
-}
-
-pub(super) fn restart(delay: Duration) -> CloseReason {
-    CloseReason::retry_after(CloseCode::Restart, delay.max(Duration::from_secs(1)))
 }

@@ -26,7 +26,7 @@ struct History {
     /// When the first minute began.
     #[schema(format = DateTime)]
     began: String,
-    /// How many devices were connected at the end of each minute.
+    /// How many devices were connected at the end of each minute, to all servers. The other counts are of this server.
     connected: Vec<u64>,
     /// Device sessions that began.
     connects: Vec<u64>,
