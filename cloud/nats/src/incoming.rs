@@ -1,6 +1,6 @@
 //! What other instances send. What is malformed, or of another version, is counted and ignored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode};
@@ -21,8 +21,11 @@ impl Shared {
         };
         let now = Instant::now();
         match announcement {
-            Announcement::Heartbeat { from, .. } if from == self.me => {
+            Announcement::Heartbeat { from, hello, .. } if from == self.me => {
                 self.link.status.lock().echo = now;
+                if hello {
+                    self.wake_all();
+                }
             }
             Announcement::Heartbeat { from, sequence, hello } => {
                 self.change(|presences, effects| {
@@ -30,6 +33,7 @@ impl Shared {
                 });
                 if hello {
                     self.heartbeat(false);
+                    self.wake_all();
                 }
             }
             Announcement::Changes { from, sequence, changes } => {
@@ -41,6 +45,12 @@ impl Shared {
                 self.change(|presences, effects| presences.fleet.bye(from, effects));
             }
         }
+    }
+
+    /// This instance or another one was without NATS, so nodes may not have heard that messages wait.
+    fn wake_all(&self) {
+        let nodes: Vec<_> = self.nodes.lock().values().filter_map(Weak::upgrade).collect();
+        nodes.iter().for_each(|node| node.wake_all());
     }
 
     pub(crate) fn on_topic(self: &Arc<Self>, message: Message) {

@@ -365,6 +365,12 @@ impl Node for Inner {
         }
     }
 
+    fn wake_all(&self) {
+        for connection in self.registry.all() {
+            connection.mailbox.wake_for_kept();
+        }
+    }
+
     fn on_newer_connection(&self, newer: &Presence) {
         self.ids.observe(newer.connection);
         if let Some(connection) = self.registry.get(&newer.device) {

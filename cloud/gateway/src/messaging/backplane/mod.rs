@@ -117,6 +117,10 @@ pub trait Node: Send + Sync + 'static {
     /// Messages wait in the store for a device that should be connected to this node.
     fn wake(&self, device: &DeviceId);
 
+    /// Calls of [`Node::wake`] may have been lost: looks for messages of all devices that are connected to this node. By
+    /// default it does nothing.
+    fn wake_all(&self) {}
+
     /// Closes the device's connection; returns false if there is none.
     fn close(&self, device: &DeviceId, reason: CloseReason) -> bool;
 
