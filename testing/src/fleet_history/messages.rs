@@ -52,7 +52,8 @@ struct Shown {
     places: BTreeMap<u64, usize>,
 }
 
-/// Each message, or a gap where it should be: after the latest earlier one, and before all later ones.
+/// Each message, or a gap after the latest earlier one. A server that is cut off continues to show its own
+/// events, and notices only when it learns of the others again that theirs are missing.
 #[expect(clippy::wildcard_enum_match_arm, reason = "each rule is about some kinds of entries")]
 pub(super) fn streams(records: &[FleetRecord], findings: &mut Vec<FleetFinding>) {
     let mut gaps: BTreeMap<Node, Vec<usize>> = BTreeMap::new();
@@ -80,9 +81,7 @@ pub(super) fn streams(records: &[FleetRecord], findings: &mut Vec<FleetFinding>)
                 continue;
             }
             let before = place_of(lane.and_then(|lane| lane.numbers.range(..number).next_back()));
-            let after = place_of(lane.and_then(|lane| lane.numbers.range(number..).next()));
-            let (before, after) = (before.unwrap_or_default(), after.unwrap_or(usize::MAX));
-            if !gaps.iter().any(|gap| before <= *gap && *gap <= after) {
+            if gaps.last().is_none_or(|gap| *gap < before.unwrap_or_default()) {
                 findings.push(FleetFinding::NotShown(*node, *device, *message));
             }
         }
