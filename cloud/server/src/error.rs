@@ -69,6 +69,7 @@ impl ServerError {
             | Self::Build(_)
             | Self::Tls(_)
             | Self::NoStore(_)
+            | Self::Store(StoreError::Retired { .. })
             | Self::EmptyDatabase(_) => true,
             Self::Serve(ServeError::Listen { source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied

@@ -51,6 +51,18 @@ pub enum StoreError {
         /// Which file or database.
         location: String,
     },
+    /// The content of the file was moved to a database, and the file is kept as it was then.
+    #[error(
+        "the store {location} was moved to the database {database} and is not used any more: set `store` to that \
+         database. `fedecks-cloud migrate --undo-retirement` makes the file a store again, without anything that \
+         has changed since"
+    )]
+    Retired {
+        /// Which file.
+        location: String,
+        /// The database, without a password.
+        database: String,
+    },
     /// Another server has opened the store, in this process or another one.
     #[error("the store {location} is in use by another server")]
     InUse {

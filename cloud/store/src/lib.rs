@@ -60,6 +60,8 @@ mod judge;
 mod known_logins;
 mod latency;
 mod messages;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod moving;
 mod nodes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod notes;
@@ -117,6 +119,8 @@ pub use messages::{
     Effects, Enqueue, Fence, LogQuery, LogStatus, LoggedContent, LoggedMessage, MessageStore,
     NewLogged, OpenStreams, Step, StreamPosition,
 };
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use moving::{MovedTable, Moving, MovingOutcome};
 pub use nodes::{
     Admission, COMMIT_TIME, DEAD_AFTER, LONGEST_PAUSE, LeaseOutcome, NewNode, NodeLease,
     NodeRecord, NodeState, NodeStore, RENEWAL_INTERVAL, Renewal, WATCH_TIME,

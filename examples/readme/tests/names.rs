@@ -143,6 +143,9 @@ const INTERNAL: [&str; 50] = [
     "UpgradedSocket",
     // With the feature `postgres`.
     "LeaseGate",
+    "MovedTable",
+    "Moving",
+    "MovingOutcome",
     "PostgresOptions",
     "PostgresStore",
     "PostgresUrl",

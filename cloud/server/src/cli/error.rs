@@ -36,7 +36,10 @@ pub(super) const EXIT_STATUS: [(u8, &str); 7] = [
     ),
     (WRONG_USAGE, "invalid arguments or input, such as an id or a password"),
     (IN_USE, "another server uses the store, or the lease of the database was lost"),
-    (WRONG_CONFIGURATION, "invalid configuration, or no store"),
+    (
+        WRONG_CONFIGURATION,
+        "invalid configuration, or no store, or one that was moved to a database",
+    ),
     (DRAINED, "the server was ended by `node drain`; systemd does not start it again"),
     (SIGNAL + 2, "interrupted by Ctrl-C (generally 128 plus the signal number)"),
 ];
@@ -76,6 +79,16 @@ pub(super) enum CliError {
         "`fedecks-cloud {0}` is for a store in a PostgreSQL database, but this one is a file, which has one server"
     )]
     IsFile(&'static str),
+    #[error("{option}: {problem}")]
+    WrongTarget { option: &'static str, problem: String },
+    #[error(
+        "{0}. `migrate` needs an empty database: make one as for `store init`, without running that. Nothing was changed"
+    )]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no database"))]
+    TargetNotEmpty(StoreError),
+    #[error("{0}. The file is complete: when the problem is solved, run the same command again")]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no database"))]
+    NotMigrated(StoreError),
     #[error("no such backup: {}", .0.display())]
     NoBackup(PathBuf),
     #[error("no such account: {0:?}")]
@@ -145,12 +158,15 @@ impl CliError {
             | Self::IdInFile { .. }
             | Self::IsDatabase { .. }
             | Self::IsFile(_)
+            | Self::WrongTarget { .. }
             | Self::TerminalOutput => WRONG_USAGE,
             Self::Signal(number) => SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(u8::MAX)),
             Self::Server(_)
             | Self::Store(_)
             | Self::Floor(_)
             | Self::NoBackup(_)
+            | Self::TargetNotEmpty(_)
+            | Self::NotMigrated(_)
             | Self::NoAccount(_)
             | Self::NoDevice(_)
             | Self::UnknownDevice(_)

@@ -15,6 +15,7 @@ mod error;
 #[cfg(test)]
 mod generated;
 mod logging;
+mod migrate;
 mod node;
 mod output;
 mod password;
@@ -112,6 +113,11 @@ enum Command {
     /// restored one within about a second. Whatever was blocked, revoked or added since the backup has
     /// to be done again. A store in a PostgreSQL database is restored by pg_restore.
     Restore(backup::Restore),
+    /// Move the store from its file to a PostgreSQL database
+    ///
+    /// While no server runs on the file. Everything is copied in one transaction, read back and compared; then the file
+    /// is retired: no server runs on it any more. Interrupted at any time it can be run again.
+    Migrate(migrate::Migrate),
     /// Generate the secret that devices' tokens are sealed with
     #[command(subcommand)]
     Secret(Secret),
@@ -161,6 +167,7 @@ fn execute(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
         Command::Clock(command) => clock::run(command, output),
         Command::Backup(backup) => backup.run(output),
         Command::Restore(restore) => restore.run(output),
+        Command::Migrate(migrate) => migrate.run(output),
         Command::Secret(Secret::Generate { toml }) => generate_secret(toml, output),
     }
 }

@@ -23,7 +23,7 @@ use fedecks_cloud::serve::{IpNet, ServeLimits};
 use fedecks_protocol::DEFAULT_PATH;
 use fedecks_store::StoreOptions;
 
-pub(crate) use error::ConfigError;
+pub(crate) use error::{ConfigError, ConfigSources};
 pub(crate) use secret::{SALT_BYTES, SECRET_BYTES, Secret};
 pub(crate) use sections::{
     ClientCertificates, Cluster, Database, Drain, Events, Listener, Log, LogFormat, Registration,
@@ -33,7 +33,6 @@ pub(crate) use values::parse_address;
 pub(crate) use warnings::of_environment as warning_of_environment;
 
 use crate::request_memory::RequestMemoryLimits;
-use error::ConfigSources;
 use file::ConfigFile;
 use sections::{PreviousKey, Tls, listeners, webhooks};
 

@@ -70,6 +70,7 @@ pub(super) fn check_access(config: &Config, store: &Path) -> Result<(), ServerEr
         }
     }
     if store.exists() {
+        SqliteStore::check_not_retired(store)?;
         check_writable(directory)?;
     } else if directory != config.data_dir {
         // Only the data directory is made.

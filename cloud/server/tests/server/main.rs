@@ -26,6 +26,7 @@ mod limits;
 mod literal_json;
 mod message_ids;
 mod methods;
+mod migration;
 mod monitoring;
 mod operations;
 mod postgres;

@@ -21,6 +21,8 @@ mod failure;
 mod faults;
 mod flusher;
 mod identity;
+#[cfg(feature = "sqlite")]
+mod importing;
 mod known_logins;
 mod lanes;
 mod lease_calls;
@@ -40,12 +42,14 @@ mod store;
 #[cfg(test)]
 mod test_relay;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod url;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use importing::{Found as FoundTarget, Import, NotCommitted};
 pub use lease_gate::LeaseGate;
 pub use store::{PostgresOptions, PostgresStore};
 pub use url::PostgresUrl;

@@ -24,7 +24,7 @@ const MIGRATIONS: &[&[&str]] = &[
 ];
 
 /// The number that servers lock while they migrate: "fdks".
-const LOCK: i64 = 0x6664_6b73;
+pub(super) const LOCK: i64 = 0x6664_6b73;
 
 /// How long a migration may take, and wait for other servers.
 const TIMES: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'";
@@ -43,14 +43,14 @@ pub(super) enum IfEmpty {
 
 /// The content of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     /// A store of this version; 0 if it is empty.
     Version(i64),
     /// Another program's tables.
     Foreign,
 }
 
-fn latest() -> i64 {
+pub(super) fn latest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
@@ -90,7 +90,7 @@ fn silent(location: &str) -> StoreError {
 }
 
 /// A connection to a database and a server that are as they must be.
-async fn connect(pool: &Pool, location: &str) -> Result<Client, StoreError> {
+pub(super) async fn connect(pool: &Pool, location: &str) -> Result<Client, StoreError> {
     let client = timeout(CALL_TIMEOUT, pool.get()).await.map_err(|_| silent(location))?;
     let client = client.map_err(|error| Failure::NoConnection(error).answer(location, "open"))?;
     let checked = timeout(CALL_TIMEOUT, check_server(&client, location)).await;
@@ -145,7 +145,7 @@ async fn check_server(client: &Client, location: &str) -> Result<(), StoreError>
 /// The oldest version of the server.
 const OLDEST: i32 = 130_000;
 
-async fn inspect(client: &Client) -> Result<Found, tokio_postgres::Error> {
+pub(super) async fn inspect(client: &Client) -> Result<Found, tokio_postgres::Error> {
     // One statement, as another server may make the tables at this moment. Looking up a name sees what was committed
     // after the statement began, too.
     let found = client
@@ -171,18 +171,30 @@ async fn migrate(client: &Client, version: i64) -> Result<bool, tokio_postgres::
     client.batch_execute(&format!("BEGIN; {TIMES}; SELECT pg_advisory_xact_lock({LOCK})")).await?;
     let is_due = inspect(client).await? == Found::Version(version);
     if is_due {
-        if version == 0 {
-            let table = "CREATE TABLE fedecks_schema (version bigint NOT NULL);
-                INSERT INTO fedecks_schema VALUES (0)";
-            client.batch_execute(table).await?;
-        }
-        for part in *migration {
-            client.batch_execute(part).await?;
-        }
-        client
-            .batch_execute(&format!("UPDATE fedecks_schema SET version = {}", version + 1))
-            .await?;
+        run(client, version, migration).await?;
     }
     client.batch_execute("COMMIT").await?;
     Ok(is_due)
+}
+
+async fn run(client: &Client, version: i64, parts: &[&str]) -> Result<(), tokio_postgres::Error> {
+    if version == 0 {
+        let table = "CREATE TABLE fedecks_schema (version bigint NOT NULL);
+            INSERT INTO fedecks_schema VALUES (0)";
+        client.batch_execute(table).await?;
+    }
+    for part in parts {
+        client.batch_execute(part).await?;
+    }
+    let noted = format!("UPDATE fedecks_schema SET version = {}", version + 1);
+    client.batch_execute(&noted).await
+}
+
+/// Makes the tables of the latest version in an empty database, in the open transaction of a connection.
+#[cfg(feature = "sqlite")]
+pub(super) async fn make_tables(client: &Client) -> Result<(), tokio_postgres::Error> {
+    for (version, parts) in (0..).zip(MIGRATIONS) {
+        run(client, version, parts).await?;
+    }
+    Ok(())
 }

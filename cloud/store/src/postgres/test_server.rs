@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 /// A server, and its files, until it is dropped.
-pub(super) struct TestServer {
+pub(crate) struct TestServer {
     programs: PathBuf,
     folder: TempDir,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     user: Option<User>,
     guard: Mutex<Option<Child>>,
     databases: Mutex<u32>,
@@ -30,7 +30,7 @@ const GUARD: &str = r#""$@" & pid=$!; read -r how; kill "-${how:-QUIT}" $pid; wa
 
 impl TestServer {
     /// The server that tests share; `None` if PostgreSQL is not installed, and the test is reported as skipped.
-    pub(super) fn shared() -> Option<Arc<Self>> {
+    pub(crate) fn shared() -> Option<Arc<Self>> {
         let mut shared = SHARED.lock();
         if let Some(server) = shared.upgrade() {
             return Some(server);
@@ -41,7 +41,7 @@ impl TestServer {
     }
 
     /// A server that no other test uses.
-    pub(super) fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let Some(programs) = programs() else {
             skip("PostgreSQL is not installed");
             return None;
@@ -89,7 +89,7 @@ impl TestServer {
     }
 
     /// Starts it, and waits until it answers.
-    pub(super) fn start(&self) {
+    pub(crate) fn start(&self) {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let mut command = Command::new("sh");
         self.prepare(&mut command);
@@ -127,7 +127,7 @@ impl TestServer {
     }
 
     /// Ends it by a signal, such as `KILL`, and waits for that.
-    pub(super) fn stop(&self, signal: &str) {
+    pub(crate) fn stop(&self, signal: &str) {
         use std::io::Write;
         let Some(mut guard) = self.guard.lock().take() else { return };
         let mut input = guard.stdin.take().unwrap();
@@ -137,17 +137,17 @@ impl TestServer {
     }
 
     /// The URL of a database.
-    pub(super) fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         url(self.port, database)
     }
 
     /// Runs statements in a database, as its administrator.
-    pub(super) async fn run(&self, database: &str, sql: &str) {
+    pub(crate) async fn run(&self, database: &str, sql: &str) {
         self.connect(database).await.batch_execute(sql).await.unwrap();
     }
 
     /// A connection as its administrator.
-    pub(super) async fn connect(&self, database: &str) -> tokio_postgres::Client {
+    pub(crate) async fn connect(&self, database: &str) -> tokio_postgres::Client {
         let (client, connection) =
             tokio_postgres::connect(&self.url(database), NoTls).await.unwrap();
         tokio::spawn(connection);
@@ -155,7 +155,7 @@ impl TestServer {
     }
 
     /// The name of a new database.
-    pub(super) async fn database(&self) -> String {
+    pub(crate) async fn database(&self) -> String {
         let number = {
             let mut databases = self.databases.lock();
             *databases += 1;
@@ -174,7 +174,7 @@ impl Drop for TestServer {
 }
 
 /// The URL of a database of a server at this port.
-pub(super) fn url(port: u16, database: &str) -> String {
+pub(crate) fn url(port: u16, database: &str) -> String {
     format!("postgres://fedecks@127.0.0.1:{port}/{database}")
 }
 

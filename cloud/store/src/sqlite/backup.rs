@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::new_file::{self, Unfinished, with_suffix};
+use super::retired;
 use super::schema::{self, Found};
 use super::store::SqliteStore;
 use crate::error::StoreError;
@@ -159,6 +160,7 @@ fn check_version(database: &Connection, location: &str) -> Result<(), StoreError
     match found {
         Found::Foreign | Found::Version(0) => Err(StoreError::Foreign { location }),
         Found::Version(found) if found > known => Err(StoreError::Newer { location, found, known }),
+        Found::Retired(_) => Err(retired::error(database, &location)),
         Found::Version(_) => Ok(()),
     }
 }

@@ -55,7 +55,7 @@ struct Identity {
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// How long opening a store waits for another process.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl File {
     /// Creates an empty store: complete or not at all, so that an empty file is never one.

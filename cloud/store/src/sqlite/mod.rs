@@ -26,9 +26,13 @@ mod group_tests;
 mod known_logins;
 mod login_notes;
 mod messages;
+#[cfg(feature = "postgres")]
+mod moving;
 mod new_file;
 mod queue;
 mod registrations;
+mod retired;
+mod retirement;
 mod schema;
 mod seen_notes;
 mod server_lock;
@@ -39,4 +43,6 @@ mod tests;
 mod worker;
 mod write_behind;
 
+#[cfg(feature = "postgres")]
+pub(crate) use moving::MovedFile;
 pub use store::{SqliteStore, StoreOptions};

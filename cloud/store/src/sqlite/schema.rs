@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::retired::{self, RETIRED};
 use super::shrink;
 use crate::error::StoreError;
 
@@ -372,6 +373,7 @@ pub(super) fn prepare(
                     tracing::info!(store = location, from = version, to, "migrated the store");
                 }
             }
+            Found::Retired(_) => return Err(retired::error(database, location)),
             Found::Foreign => return Err(StoreError::Foreign { location: location.to_owned() }),
         }
     }
@@ -390,6 +392,8 @@ pub(super) fn prepare(
 pub(super) enum Found {
     /// A store of this version; 0 if it is empty.
     Version(i64),
+    /// A store of this version whose content was moved to a database.
+    Retired(i64),
     /// Another program's database.
     Foreign,
 }
@@ -398,7 +402,9 @@ pub(super) fn inspect(database: &Connection) -> rusqlite::Result<Found> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = pragma("application_id")?;
     if application == APPLICATION_ID {
-        return Ok(Found::Version(pragma("user_version")?));
+        let version = pragma("user_version")?;
+        let retired = version.checked_sub(RETIRED).filter(|version| *version > 0);
+        return Ok(retired.map_or(Found::Version(version), Found::Retired));
     }
     let tables: i64 =
         database.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

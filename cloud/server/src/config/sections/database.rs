@@ -17,7 +17,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(super) fn check(
+    pub(crate) fn check(
         url: &str,
         password_file: Option<PathBuf>,
         sources: &ConfigSources,

@@ -10,7 +10,7 @@ use crate::config::error::{ConfigError, ConfigSources};
 pub(crate) enum Database {}
 
 impl Database {
-    pub(super) fn check(
+    pub(crate) fn check(
         _url: &str,
         _password_file: Option<PathBuf>,
         sources: &ConfigSources,

@@ -19,6 +19,14 @@ use crate::nodes::{Admission, LeaseOutcome, NewNode, NodeLease, NodeRecord, Node
 /// The largest length of a name, in characters.
 const MAX_NAME_CHARS: usize = 255;
 
+/// Whether a store has the table of nodes.
+#[cfg(feature = "sqlite")]
+pub(super) const HAS_NODES: &str = "SELECT to_regclass('nodes') IS NOT NULL";
+
+/// The name of a node that has a lease.
+#[cfg(feature = "sqlite")]
+pub(super) const SERVER_IF_ANY: &str = "SELECT name FROM nodes WHERE state = 1 LIMIT 1";
+
 impl NodeStore for PostgresStore {
     fn begin_lease<'a>(
         &'a self,
