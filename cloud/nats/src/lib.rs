@@ -54,7 +54,6 @@ mod outgoing;
 mod shared;
 mod state;
 mod tasks;
-mod topics;
 mod waiting;
 mod wire;
 

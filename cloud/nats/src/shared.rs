@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use async_nats::Client;
 use async_nats::connection::State;
-use fedecks_cloud::messaging::backplane::Node;
+use fedecks_cloud::messaging::backplane::{Node, SubscribedNodes};
 use fedecks_cloud::messaging::{BackplaneError, NodeId, PresenceEvents};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -18,7 +18,6 @@ use crate::link::Link;
 use crate::options::Times;
 use crate::outgoing::{Outbound, Outgoing};
 use crate::state::count;
-use crate::topics::Topics;
 use crate::waiting::Waiting;
 use crate::wire::{Announcement, Change, Instance, Letter};
 
@@ -46,7 +45,7 @@ pub(crate) struct Shared {
     /// Counts the changes of presence.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) nodes: Mutex<HashMap<NodeId, Weak<dyn Node>, RandomState>>,
-    pub(crate) topics: Mutex<Topics>,
+    pub(crate) topics: Mutex<SubscribedNodes>,
     pub(crate) outgoing: Outgoing,
     /// There are changes to announce.
     pub(crate) announce: Notify,

@@ -49,7 +49,7 @@ mod cloud {
         FailedLoginLimits, FailedLogins, InvalidApiToken, KeyringError, TokenError,
         TooManyFailures,
     };
-    use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload};
+    use fedecks_cloud::messaging::backplane::{Backplane, Node, Payload, SubscribedNodes};
     use fedecks_cloud::messaging::{
         BackplaneError, ConnectionId, DeliverError, Effects, HubStats, InProcess, KeepDown,
         KeptContent, KeptMessage, KeptOutcome, LostNode, NoReply, NodeId, Presence, PresenceEvent,

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
-use std::slice;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use fedecks_store::BoxFuture;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use super::{Backplane, BackplaneError, DeliverError, Node, Payload};
+use super::{Backplane, BackplaneError, DeliverError, Node, Payload, SubscribedNodes};
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{
     ByDevice, LostNode, NodeId, Presence, PresenceEvent, PresenceEvents, PresenceWatch,
@@ -29,45 +28,8 @@ pub struct InProcess {
 #[derive(Debug, Default)]
 struct State {
     nodes: HashMap<NodeId, Weak<dyn Node>, RandomState>,
-    topics: HashMap<Topic, Subscribed>,
+    topics: SubscribedNodes,
     presence: HashSet<ByDevice<Presence>, RandomState>,
-}
-
-/// The nodes that are subscribed to a topic. Most topics belong to one device, so a single one needs no list.
-#[derive(Debug)]
-#[expect(clippy::box_collection, reason = "a list in line would make a topic with one node bigger")]
-enum Subscribed {
-    One(NodeId),
-    Many(Box<Vec<NodeId>>),
-}
-
-impl Subscribed {
-    fn nodes(&self) -> &[NodeId] {
-        match self {
-            Self::One(node) => slice::from_ref(node),
-            Self::Many(nodes) => nodes,
-        }
-    }
-
-    fn add(&mut self, node: NodeId) {
-        match self {
-            Self::One(one) if *one == node => {}
-            Self::One(one) => *self = Self::Many(Box::new(vec![*one, node])),
-            Self::Many(nodes) if nodes.contains(&node) => {}
-            Self::Many(nodes) => nodes.push(node),
-        }
-    }
-
-    /// Removes a node; returns false if none is left.
-    fn remove(&mut self, node: NodeId) -> bool {
-        match self {
-            Self::One(one) => *one != node,
-            Self::Many(nodes) => {
-                nodes.retain(|subscribed| *subscribed != node);
-                !nodes.is_empty()
-            }
-        }
-    }
 }
 
 impl InProcess {
@@ -105,14 +67,12 @@ impl Backplane for InProcess {
 
     fn subscribe(&self, node: NodeId, topic: &Topic) {
         let mut state = self.state.lock();
-        state.topics.entry(topic.clone()).or_insert(Subscribed::One(node)).add(node);
+        state.topics.subscribe(node, topic);
     }
 
     fn unsubscribe(&self, node: NodeId, topic: &Topic) {
         let mut state = self.state.lock();
-        if state.topics.get_mut(topic).is_some_and(|subscribed| !subscribed.remove(node)) {
-            state.topics.remove(topic);
-        }
+        state.topics.unsubscribe(node, topic);
     }
 
     fn publish<'a>(
@@ -122,9 +82,8 @@ impl Backplane for InProcess {
     ) -> BoxFuture<'a, Result<(), BackplaneError>> {
         let nodes: Vec<_> = {
             let state = self.state.lock();
-            let subscribed = state.topics.get(topic).map_or(&[][..], Subscribed::nodes);
             let node = |id| state.nodes.get(id).and_then(Weak::upgrade);
-            subscribed.iter().filter_map(node).collect()
+            state.topics.nodes(topic).iter().filter_map(node).collect()
         };
         for node in nodes {
             node.published(topic, message);
@@ -233,7 +192,7 @@ impl State {
     /// Removes a node with its subscriptions; the devices that were connected to it.
     fn remove(&mut self, id: NodeId) -> Vec<Arc<Presence>> {
         self.nodes.remove(&id);
-        self.topics.retain(|_, subscribed| subscribed.remove(id));
+        self.topics.leave(id);
         let mut left = Vec::new();
         self.presence.retain(|ByDevice(presence)| {
             let stays = presence.connection.node() != id;

@@ -4,6 +4,7 @@
 pub mod conformance;
 pub(crate) mod error;
 pub(crate) mod in_process;
+mod subscribed;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 pub use error::{BackplaneError, DeliverError};
 use fedecks_protocol::{CloseReason, DeviceId, Term};
 use fedecks_store::BoxFuture;
+pub use subscribed::SubscribedNodes;
 
 use crate::messaging::message::{Message, Topic};
 use crate::messaging::presence::{ConnectionId, NodeId, Presence, PresenceWatch};
