@@ -221,11 +221,6 @@ impl CloudProcess {
         within(self.child.wait()).await.unwrap().code()
     }
 
-    /// Its exit code, if it has ended.
-    pub fn has_ended(&mut self) -> Option<Option<i32>> {
-        Some(self.child.try_wait().unwrap()?.code())
-    }
-
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()

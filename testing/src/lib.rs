@@ -27,6 +27,7 @@ pub mod recorder;
 pub mod registration;
 pub mod relay;
 pub mod tcp_relay;
+pub mod trials;
 pub mod unread_log;
 pub mod wait;
 #[cfg(feature = "server")]

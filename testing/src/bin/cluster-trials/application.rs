@@ -47,7 +47,7 @@ pub(crate) async fn sends(apis: Rc<[Http]>, device: Rc<Device>, world: Rc<World>
     }
 }
 
-/// Sends a message until there is an answer, with the same key; `None` if there is none until long after the trial.
+/// Sends a message until it is answered, with the same key; `None` if it is not until long after the trial.
 async fn send(
     apis: &[Http],
     device: &Device,

@@ -18,9 +18,9 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::mode::Mode;
 use crate::network::{self, Host};
 use crate::node::Node;
-use crate::options::Mode;
 use crate::receiver::SECRET;
 
 /// How many servers there are.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::cluster::{Cluster, NODES};
+use crate::mode::Mode;
 use crate::network::Host;
-use crate::options::Mode;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod application;
 mod cluster;
 mod device;
 mod faults;
+mod mode;
 mod network;
 mod node;
 mod observers;
@@ -20,23 +21,17 @@ mod world;
 
 use std::process::ExitCode;
 
+use fedecks_testing::trials;
 use tokio::task::{LocalSet, spawn_local};
 
-use self::options::{Command, Options, USAGE};
+use self::options::{Options, USAGE};
 use self::report::{Report, Summary};
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
+#[expect(clippy::print_stderr, reason = "this is a program for a terminal")]
 fn main() -> ExitCode {
-    let options = match options::parse() {
-        Ok(Command::Run(options)) => options,
-        Ok(Command::Help) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("cluster-trials: {error}; see --help");
-            return ExitCode::from(2);
-        }
+    let options = match trials::options("cluster-trials", USAGE, options::parse()) {
+        Ok(options) => options,
+        Err(status) => return status,
     };
     if let Err(error) = network::enter_namespace() {
         eprintln!("cluster-trials: cannot have network namespaces: {error}; are you root?");

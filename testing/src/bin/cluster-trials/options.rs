@@ -1,12 +1,13 @@
 //! The command line of the trials.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use fedecks_testing::trials::Command;
 use lexopt::prelude::*;
 
 use crate::faults::Kind;
+use crate::mode::Mode;
 
 pub(crate) const USAGE: &str = "\
 Usage: cluster-trials [OPTION...]
@@ -26,20 +27,6 @@ that repeats its faults. Exits with 1 if a trial violates a rule or cannot be co
   --evidence FILE   write the lines and their summary to FILE, too
   --histories DIR   write the history and the logs of each trial that is not clean to files in DIR";
 
-pub(crate) enum Command {
-    Help,
-    Run(Options),
-}
-
-/// Which servers serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// One of them.
-    Standby,
-    /// All.
-    Several,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) trials: u64,
@@ -52,7 +39,7 @@ pub(crate) struct Options {
     pub(crate) histories: Option<PathBuf>,
 }
 
-pub(crate) fn parse() -> Result<Command, lexopt::Error> {
+pub(crate) fn parse() -> Result<Command<Options>, lexopt::Error> {
     let mut options = Options {
         trials: 1,
         seed: 1,
@@ -88,27 +75,6 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
         return Err("faults of nats-server are for --mode several".into());
     }
     Ok(Command::Run(options))
-}
-
-impl Mode {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Standby => "standby",
-            Self::Several => "several",
-        }
-    }
-}
-
-impl FromStr for Mode {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "standby" => Ok(Self::Standby),
-            "several" => Ok(Self::Several),
-            _ => Err("expected standby or several".to_owned()),
-        }
-    }
 }
 
 /// A page of the presence has all of them.

@@ -6,7 +6,7 @@ use fedecks_testing::fleet_history::FleetFinding;
 use fedecks_testing::history::{Finding, Verdict};
 use serde_json::json;
 
-use crate::options::Mode;
+use crate::mode::Mode;
 
 /// How many findings a line shows.
 const SHOWN: usize = 10;

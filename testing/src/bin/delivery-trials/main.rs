@@ -18,23 +18,17 @@ mod trial;
 
 use std::process::ExitCode;
 
+use fedecks_testing::trials;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
-use self::options::{Command, Options, USAGE};
+use self::options::{Options, USAGE};
 use self::report::{Report, Summary};
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
+#[expect(clippy::print_stderr, reason = "this is a program for a terminal")]
 fn main() -> ExitCode {
-    let options = match options::parse() {
-        Ok(Command::Run(options)) => options,
-        Ok(Command::Help) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("delivery-trials: {error}; see --help");
-            return ExitCode::from(2);
-        }
+    let options = match trials::options("delivery-trials", USAGE, options::parse()) {
+        Ok(options) => options,
+        Err(status) => return status,
     };
     if options.has_partition() {
         if let Err(error) = partition::enter_namespace() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fedecks_testing::trials::Command;
 use lexopt::prelude::*;
 
 use crate::faults::Kind;
@@ -27,11 +28,6 @@ seed that repeats its faults. Exits with 1 if a trial violates what its messages
   --expect-losses   fail unless some trial has lost a message, to prove that losses are seen
   --histories DIR   write the history and the logs of each trial that is not clean to files in DIR";
 
-pub(crate) enum Command {
-    Help,
-    Run(Options),
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) trials: u64,
@@ -44,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) histories: Option<PathBuf>,
 }
 
-pub(crate) fn parse() -> Result<Command, lexopt::Error> {
+pub(crate) fn parse() -> Result<Command<Options>, lexopt::Error> {
     let mut options = Options {
         trials: 10,
         pairs: 4,
