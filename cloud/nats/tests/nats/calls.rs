@@ -5,11 +5,11 @@ use std::time::Duration;
 use fedecks_cloud::Term;
 use fedecks_cloud::messaging::RequestError;
 use fedecks_cloud::messaging::backplane::Backplane;
-use fedecks_testing::tcp_relay::{Link, NewConnections, TcpRelay};
+use fedecks_testing::tcp_relay::{Link, NewConnections};
 use fedecks_testing::wait::within;
 
 use crate::server;
-use crate::support::{TestNode, connected, id, options, presence, two, until_lists};
+use crate::support::{TestNode, id, options, presence, two, two_with_relay, until_lists};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -34,11 +34,7 @@ async fn a_request_is_answered_or_times_out() {
 #[tokio::test]
 async fn a_lost_node_leaves_the_outcome_unknown() {
     let server = server!();
-    let relay = TcpRelay::start(server.address).await;
-    let straight = options(&server);
-    let mut relayed = straight.clone();
-    relayed.urls = format!("nats://{}", relay.address);
-    let (one, two) = (connected(&straight).await, connected(&relayed).await);
+    let (one, two, relay) = two_with_relay(&server).await;
     let (_node, mut received) = TestNode::join(&*two, 2);
     two.register(&presence("b", 1, 2));
     until_lists(&one, &["b"]).await;

@@ -1,22 +1,25 @@
 //! Servers that die, links that are cut, and what arrives that should not.
 
+use std::sync::atomic::Ordering;
+
 use fedecks_cloud::Term;
 use fedecks_cloud::messaging::backplane::{Backplane, Payload};
 use fedecks_cloud::messaging::{DeliverError, Message, NodeId, PresenceEvent, Topic};
 use fedecks_nats::NatsBackplane;
-use fedecks_testing::tcp_relay::{Link, NewConnections, TcpRelay};
+use fedecks_testing::tcp_relay::{Link, NewConnections};
 use fedecks_testing::wait::{until, within};
 
 use crate::server;
 use crate::support::{
-    TestNode, connected, id, options, presence, two, until_alone, until_connected, until_lists,
+    TestNode, connected, id, options, presence, two, two_with_relay, until_alone, until_connected,
+    until_lists,
 };
 
 #[tokio::test]
 async fn after_a_restart_of_nats_all_is_as_before() {
     let mut server = server!();
     let (one, two) = two(&options(&server)).await;
-    let (_node, mut received) = TestNode::join(&*two, 2);
+    let (node, mut received) = TestNode::join(&*two, 2);
     let topic = Topic::from("news");
     two.subscribe(NodeId(2), &topic);
     one.register(&presence("a", 1, 1));
@@ -39,9 +42,12 @@ async fn after_a_restart_of_nats_all_is_as_before() {
     assert_eq!(within(received.recv()).await, Some(Term::from("own")));
     assert!(one.state().counters.dropped > 0);
 
+    let looks = node.looks.load(Ordering::Relaxed);
     server.start_again();
     until_lists(&two, &["b", "c"]).await;
     until_lists(&one, &["b", "c"]).await;
+    // It may have missed that messages wait.
+    until(async || (node.looks.load(Ordering::Relaxed) > looks).then_some(())).await;
     until(async || {
         one.publish(&topic, &hello).await.ok()?;
         received.try_recv().ok()
@@ -53,11 +59,7 @@ async fn after_a_restart_of_nats_all_is_as_before() {
 #[tokio::test]
 async fn a_cut_link_is_noticed_and_presence_converges_after_it() {
     let server = server!();
-    let relay = TcpRelay::start(server.address).await;
-    let straight = options(&server);
-    let mut relayed = straight.clone();
-    relayed.urls = format!("nats://{}", relay.address);
-    let (one, two) = (connected(&straight).await, connected(&relayed).await);
+    let (one, two, relay) = two_with_relay(&server).await;
     one.register(&presence("a", 1, 1));
     two.register(&presence("b", 2, 2));
     until_lists(&one, &["a", "b"]).await;

@@ -13,10 +13,11 @@ use fedecks_cloud::{DeviceId, Term};
 use fedecks_nats::{NatsBackplane, NatsOptions};
 use fedecks_protocol::CloseReason;
 use fedecks_testing::nats::NatsServer;
+use fedecks_testing::tcp_relay::TcpRelay;
 use fedecks_testing::wait::until;
 use tokio::sync::mpsc;
 
-/// A server of NATS; skips the test if there is none.
+/// A server of NATS; skips the test if NATS is not installed.
 #[macro_export]
 macro_rules! server {
     ($($argument:expr),*) => {
@@ -60,6 +61,17 @@ pub(crate) async fn two(options: &NatsOptions) -> (Arc<NatsBackplane>, Arc<NatsB
     (one, two)
 }
 
+/// Two, the second of which reaches the server by a relay.
+pub(crate) async fn two_with_relay(
+    server: &NatsServer,
+) -> (Arc<NatsBackplane>, Arc<NatsBackplane>, TcpRelay) {
+    let relay = TcpRelay::start(server.address).await;
+    let straight = options(server);
+    let mut relayed = straight.clone();
+    relayed.urls = format!("nats://{}", relay.address);
+    (connected(&straight).await, connected(&relayed).await, relay)
+}
+
 pub(crate) fn id(device: &str) -> DeviceId {
     DeviceId::new(device).unwrap()
 }
@@ -80,7 +92,11 @@ pub(crate) async fn until_lists(backplane: &NatsBackplane, expected: &[&str]) {
 }
 
 /// A node that notes what it gets, and answers every question with it, but not "never".
-pub(crate) struct TestNode(mpsc::UnboundedSender<Term>);
+pub(crate) struct TestNode {
+    gets: mpsc::UnboundedSender<Term>,
+    /// How often it looked for messages of all its devices.
+    pub(crate) looks: AtomicU64,
+}
 
 impl TestNode {
     pub(crate) fn join(
@@ -88,7 +104,7 @@ impl TestNode {
         id: u64,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Term>) {
         let (sender, received) = mpsc::unbounded_channel();
-        let node = Arc::new(Self(sender));
+        let node = Arc::new(Self { gets: sender, looks: AtomicU64::new(0) });
         let weak = Arc::downgrade(&node);
         backplane.join(NodeId(id), weak);
         (node, received)
@@ -98,18 +114,22 @@ impl TestNode {
 impl Node for TestNode {
     fn published(&self, _: &Topic, message: &Message) {
         // The test may have ended.
-        let _ = self.0.send(message.clone().into_term());
+        let _ = self.gets.send(message.clone().into_term());
     }
 
     fn deliver(&self, _: &DeviceId, payload: &Payload) -> Result<(), DeliverError> {
         if let Payload::Message(message) = payload {
-            let _ = self.0.send(message.clone().into_term());
+            let _ = self.gets.send(message.clone().into_term());
         }
         Ok(())
     }
 
     fn wake(&self, device: &DeviceId) {
-        let _ = self.0.send(Term::from(device.as_str()));
+        let _ = self.gets.send(Term::from(device.as_str()));
+    }
+
+    fn wake_all(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
     }
 
     fn close(&self, _: &DeviceId, _: CloseReason) -> bool {
@@ -124,7 +144,7 @@ impl Node for TestNode {
         question: &'a Term,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Term, RequestError>> {
-        let _ = self.0.send(question.clone());
+        let _ = self.gets.send(question.clone());
         Box::pin(async move {
             if *question == Term::from("never") {
                 tokio::time::sleep(timeout).await;
