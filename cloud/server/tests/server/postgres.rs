@@ -20,6 +20,16 @@ pub(crate) fn with_database(url: &str) -> CloudProgram {
     program(url, Some(PostgresServer::PASSWORD))
 }
 
+/// A database with a store in which there is an account, its URL, and the program with it.
+pub(crate) async fn database_with_account() -> Option<(PostgresServer, String, CloudProgram)> {
+    let postgres = PostgresServer::start()?;
+    let url = postgres.database("fedecks");
+    let program = with_database(&url);
+    program.run(&["store", "init"], "").await;
+    program.add_account(USER, PASSWORD).await;
+    Some((postgres, url, program))
+}
+
 fn program(url: &str, password: Option<&str>) -> CloudProgram {
     let file = password.map_or("", |_| "store_password_file = \"password\"\n");
     let program = CloudProgram::configured(PROGRAM, &format!("store = {url:?}\n{file}"));
@@ -43,10 +53,7 @@ async fn receive(deliveries: &mut Deliveries, text: &str) {
 
 #[tokio::test]
 async fn a_server_keeps_everything_in_a_database() {
-    let Some(postgres) = PostgresServer::start() else { return };
-    let program = with_database(&postgres.database("fedecks"));
-    program.run(&["store", "init"], "").await;
-    program.add_account(USER, PASSWORD).await;
+    let Some((_postgres, _, program)) = database_with_account().await else { return };
     let mut server = program.serve(&[]).await;
     let url = format!("ws://{}", server.address);
     let mut device =

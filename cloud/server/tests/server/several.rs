@@ -9,11 +9,10 @@ use fedecks_testing::device::Device;
 use fedecks_testing::nats::NatsServer;
 use fedecks_testing::postgres::PostgresServer;
 use fedecks_testing::wait::until;
-use fedecks_testing::{PASSWORD, USER};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::postgres::with_database;
+use crate::postgres::{database_with_account, with_database};
 use crate::webhooks::Receiver;
 
 /// How long what takes seconds may take on a slow machine.
@@ -28,11 +27,8 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start() -> Option<Self> {
-        let (postgres, nats) = (PostgresServer::start()?, NatsServer::start(&[])?);
-        let url = postgres.database("fedecks");
-        let program = with_database(&url);
-        program.run(&["store", "init"], "").await;
-        program.add_account(USER, PASSWORD).await;
+        let nats = NatsServer::start(&[])?;
+        let (postgres, url, _) = database_with_account().await?;
         Some(Self { _postgres: postgres, nats, url })
     }
 
@@ -117,8 +113,8 @@ async fn two_servers_serve_and_one_of_them_leads() {
     // Drained, it ends in order, so that the other one leads at once.
     one.program.run(&["node", "drain", "one"], "").await;
     first.until_lost().await;
-    let ended = at_last("it ends", async || one.has_ended()).await;
-    assert_eq!(ended, Some(79), "{}", one.log());
+    let ended = at_last("it ends", async || one.try_ended()).await;
+    assert_eq!(ended.code(), Some(79), "{}", one.log());
     leads(&two).await;
     let states = states(&two).await;
     assert!(states.contains(&"one ended".to_owned()), "{states:?}");

@@ -8,12 +8,11 @@ use std::time::Duration;
 use fedecks_device::deliveries::{Deliveries, Lane};
 use fedecks_testing::cloud_process::CloudProcess;
 use fedecks_testing::postgres::PostgresServer;
-use fedecks_testing::{PASSWORD, USER};
 use http::StatusCode;
 use nix::sys::signal::Signal;
 use tokio::process::Command;
 
-use crate::postgres::with_database;
+use crate::postgres::{database_with_account, with_database};
 use crate::reverse_proxies::{PROXY, Proxy, changed, find, free_port};
 
 /// How long a server may take to serve after another has died.
@@ -29,11 +28,7 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Option<Self> {
-        let postgres = PostgresServer::start()?;
-        let url = postgres.database("fedecks");
-        let program = with_database(&url);
-        program.run(&["store", "init"], "").await;
-        program.add_account(USER, PASSWORD).await;
+        let (postgres, url, program) = database_with_account().await?;
         let first = program.serve(&[]).await;
         Some(Self { _postgres: postgres, url, first })
     }

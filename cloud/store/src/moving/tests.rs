@@ -15,23 +15,13 @@ use crate::conformance::support::cli;
 use crate::device_queue::{DownRoom, NewDown};
 use crate::down_size::DownLimits;
 use crate::messages::{Effects, LogQuery, LoggedContent, NewLogged, Step, StreamPosition};
-use crate::postgres::test_server::TestServer;
+use crate::postgres::test_server::{TestServer, server};
 use crate::postgres::{PostgresOptions, PostgresStore};
 use crate::queue::Room;
 use crate::registrations::Approval;
 use crate::sqlite::{SqliteStore, StoreOptions};
 use crate::store::Store;
 use crate::time::unix_now;
-
-/// The server that tests share. They end if there is none.
-macro_rules! server {
-    () => {
-        match TestServer::shared() {
-            Some(server) => server,
-            None => return,
-        }
-    };
-}
 
 fn texts(file: &Path, sql: &str) -> Vec<String> {
     let database = Connection::open(file).unwrap();

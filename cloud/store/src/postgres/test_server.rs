@@ -28,6 +28,18 @@ static SHARED: Mutex<Weak<TestServer>> = Mutex::new(Weak::new());
 /// Runs the server as long as its standard input is open, so also not longer than the tests.
 const GUARD: &str = r#""$@" & pid=$!; read -r how; kill "-${how:-QUIT}" $pid; wait $pid"#;
 
+/// The server that tests share. A test ends here, and is reported as skipped, if PostgreSQL is not installed.
+macro_rules! server {
+    () => {
+        match $crate::postgres::test_server::TestServer::shared() {
+            Some(server) => server,
+            None => return,
+        }
+    };
+}
+
+pub(crate) use server;
+
 impl TestServer {
     /// The server that tests share; `None` if PostgreSQL is not installed, and the test is reported as skipped.
     pub(crate) fn shared() -> Option<Arc<Self>> {

@@ -47,17 +47,7 @@ pub(super) async fn check_no_deadlock(
     .await;
 }
 
-/// The server that tests share. They end if there is none.
-macro_rules! server {
-    () => {
-        match TestServer::shared() {
-            Some(server) => server,
-            None => return,
-        }
-    };
-}
-
-pub(super) use server;
+pub(super) use super::test_server::server;
 
 #[tokio::test]
 async fn a_store_conforms() {

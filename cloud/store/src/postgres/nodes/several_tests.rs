@@ -115,7 +115,7 @@ async fn a_node_that_is_drained_learns_it_once_it_renews() {
     let store = &cluster.stores[2];
     assert!(store.drain_node(first.node).await.unwrap());
     assert!(store.drain_node(first.node).await.unwrap(), "it has not ended yet");
-    assert!(!store.drain_node(7).await.unwrap(), "there is no such node");
+    assert!(!store.drain_node(7).await.unwrap(), "the node is unknown");
     assert!(matches!(cluster.renew(0, &first).await, Renewal::Renewed { drains: true, .. }));
     assert!(matches!(cluster.renew(1, &second).await, Renewal::Renewed { drains: false, .. }));
     let drained = |nodes: Vec<crate::nodes::NodeRecord>| {
