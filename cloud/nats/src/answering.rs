@@ -32,7 +32,7 @@ pub(crate) struct Room {
 }
 
 impl Answering {
-    /// `None` if there is no room.
+    /// `None` if it does not fit.
     pub(crate) fn room(self: &Arc<Self>, key: (Instance, u64), question: usize) -> Option<Room> {
         let weight = question.saturating_add(OVERHEAD);
         let mut state = self.0.lock();

@@ -96,7 +96,7 @@ impl Drop for NatsBackplane {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.shared.answering.end();
-        // There is none when the runtime ends.
+        // Not while the runtime ends.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tasks::farewell(self.shared.clone()));
         }

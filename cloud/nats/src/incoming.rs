@@ -209,7 +209,7 @@ impl Reply {
             );
             payload = Answer::Answered(Err(RequestError::OutcomeUnknown)).encode(shared.me);
         }
-        // The caller notices that there is no answer.
+        // Should it be lost, the call times out.
         let _ = shared.send(subject, None, payload);
     }
 }

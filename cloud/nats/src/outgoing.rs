@@ -32,7 +32,7 @@ struct Queue {
 }
 
 impl Outgoing {
-    /// Returns false if there is no room.
+    /// Returns false if it does not fit.
     pub(crate) fn push(&self, message: Outbound) -> bool {
         let mut queue = self.queue.lock();
         let bytes = queue.bytes + message.size();

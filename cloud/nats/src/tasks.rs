@@ -116,7 +116,7 @@ pub(crate) async fn farewell(shared: Arc<Shared>) {
     }
     shared.announce_now(&mut shared.presences.lock());
     let bye = Announcement::Bye { from: shared.me }.encode();
-    // If there is no room for it, the others notice the silence.
+    // Should it not fit, the others notice the silence.
     let _ = shared.send(shared.announcements(), None, bye);
     let rest = async {
         while let Some(message) = shared.outgoing.pop() {

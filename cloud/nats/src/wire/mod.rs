@@ -220,7 +220,7 @@ impl Call {
                 writer.u8(1);
                 writer.bytes(bytes);
             }
-            // There is no other kind yet.
+            // All kinds are handled above; this is for later ones.
             Self::Deliver(_) => return Err(EncodeError::UnknownFrame),
             Self::Close(reason) => {
                 writer.u8(2);

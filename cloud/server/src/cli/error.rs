@@ -84,10 +84,10 @@ pub(super) enum CliError {
     #[error(
         "{0}. `migrate` needs an empty database: make one as for `store init`, without running that. Nothing was changed"
     )]
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no database"))]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "needs a database"))]
     TargetNotEmpty(StoreError),
     #[error("{0}. The file is complete: when the problem is solved, run the same command again")]
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there is no database"))]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "needs a database"))]
     NotMigrated(StoreError),
     #[error("no such backup: {}", .0.display())]
     NoBackup(PathBuf),

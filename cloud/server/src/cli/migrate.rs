@@ -86,7 +86,7 @@ fn explain(error: StoreError) -> CliError {
 
 #[cfg(not(feature = "postgres"))]
 mod moving {
-    //! There is no database to move to.
+    //! In place of the above in a program without the feature `postgres`, which cannot move a store.
 
     use super::{CliError, Database, Output, Path};
 

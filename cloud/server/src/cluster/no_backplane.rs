@@ -1,4 +1,4 @@
-//! In place of `backplane` in a program without the feature `cluster`: there are no other servers.
+//! In place of `backplane` in a program without the feature `cluster`, which serves without others.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use fedecks_cloud::messaging::backplane::Backplane;
 use crate::config::Cluster;
 use crate::error::ServerError;
 
-/// There is none.
+/// A connection that is never made.
 pub(crate) enum Joined {}
 
 impl Joined {

@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     /// The user and the password for NATS, which is read now.
-    #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "there is no NATS"))]
+    #[cfg_attr(not(feature = "cluster"), allow(dead_code, reason = "needs NATS"))]
     pub(crate) fn login(&self) -> Result<Option<(String, Secret)>, ConfigError> {
         let Some((user, source)) = self.nats_user.as_ref().zip(self.password.as_ref()) else {
             return Ok(None);

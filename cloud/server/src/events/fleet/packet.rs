@@ -42,7 +42,7 @@ pub(super) struct Packet<'a> {
 }
 
 impl Filling {
-    /// Adds an event; returns false if there is no room for it.
+    /// Adds an event; returns false if it does not fit.
     pub(super) fn add(&mut self, entry: &LogEntry, event: &Event) -> bool {
         let json = entry.json();
         // Serialized from texts, so it is one.
