@@ -11,6 +11,7 @@ pub use reqwest::Response;
 use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
 use rustls::ClientConfig;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::certificates::client_config;
 use crate::wait::{until_every, within};
@@ -167,6 +168,12 @@ impl Events {
     pub async fn next(&mut self) -> Value {
         let event = within(self.0.next()).await.expect("the stream has ended").unwrap();
         serde_json::from_str(&event.data).unwrap()
+    }
+
+    /// The data of the next one, which may take this long.
+    pub async fn next_within(&mut self, limit: Duration) -> Value {
+        let event = timeout(limit, self.0.next()).await.expect("there is no event");
+        serde_json::from_str(&event.expect("the stream has ended").unwrap().data).unwrap()
     }
 
     /// Whether the stream ends without another one.

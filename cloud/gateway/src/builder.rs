@@ -23,6 +23,7 @@ use crate::messaging::hub::{Hub, HubOptions};
 use crate::messaging::kept::KeptMessages;
 use crate::messaging::kept::failures::Failures;
 use crate::messaging::kept::rejections::Rejections;
+use crate::messaging::presence::NodeId;
 use crate::options::Options;
 use crate::session::alarms::Alarms;
 use crate::session::traffic::TrafficLimits;
@@ -53,6 +54,7 @@ pub struct Builder<H> {
     device_queue: Option<Arc<dyn DeviceQueueStore>>,
     denylist: Option<Denylist>,
     backplane: Option<Arc<dyn Backplane>>,
+    node: Option<NodeId>,
     clock: Clock,
     options: Options,
     certificates: Certificates,
@@ -70,6 +72,7 @@ impl<H: Handler> Fedecks<H> {
             device_queue: None,
             denylist: None,
             backplane: None,
+            node: None,
             clock: Clock::system(),
             options: Options::default(),
             certificates: Certificates::default(),
@@ -112,6 +115,14 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// The id of this node on the backplane, which no other node has or had there, such as one that the store gives to
+    /// each start of a program. Random by default.
+    #[must_use]
+    pub fn node(mut self, node: NodeId) -> Self {
+        self.node = Some(node);
+        self
+    }
+
     /// The clock that tokens are sealed and judged by. By default it is the system's, with the build time
     /// as its floor. While it is below its floor, every device is refused as `unavailable`.
     #[must_use]
@@ -141,7 +152,7 @@ impl<H: Handler> Builder<H> {
     /// revoke and block in the same store counts as well, within a second.
     pub async fn build(self) -> Result<Fedecks<H>, BuildError> {
         let Self { handler, keyring, store, messages, denylist, .. } = self;
-        let Self { device_queue, backplane, clock, options, certificates, .. } = self;
+        let Self { device_queue, backplane, node, clock, options, certificates, .. } = self;
         options.check()?;
         let denylist = match denylist {
             Some(denylist) => denylist,
@@ -164,6 +175,7 @@ impl<H: Handler> Builder<H> {
             started: Instant::now(),
         };
         let hub = Hub::new(
+            node.unwrap_or_else(|| NodeId(rand::random())),
             HubOptions {
                 limits: options.limits_down(),
                 queue: Bounds { items: options.queue_messages, bytes: options.queue_bytes },

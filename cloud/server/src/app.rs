@@ -197,9 +197,11 @@ impl App {
             Some(clients) => cloud.certificates(index, clients.rules),
             None => cloud,
         });
-        let cloud = match &joined {
-            Some(joined) => cloud.backplane(joined.backplane()),
-            None => cloud,
+        let cloud = match (&joined, &lease) {
+            (Some(joined), Some(lease)) => {
+                cloud.backplane(joined.backplane()).node(cluster::node_id(lease.epoch()))
+            }
+            _ => cloud,
         };
         let cloud = cloud
             .messages(store.messages.clone())
@@ -211,9 +213,13 @@ impl App {
             .await?;
         let changes = denylist.subscribe();
         tasks.spawn(events::record_access_changes(changes, events.clone(), leads.clone()));
-        let shared_events = joined.as_ref().map(|_| {
+        let shared_events = joined.as_ref().zip(store.nodes).map(|(_, nodes)| {
             let lost = LostDevices::default();
-            tasks.spawn(lost.clone().run(cloud.hub(), events.clone(), leads.clone()));
+            let serving = move || {
+                let nodes = nodes.clone();
+                async move { cluster::serving(&*nodes).await }
+            };
+            tasks.spawn(lost.clone().run(cloud.hub(), events.clone(), leads.clone(), serving));
             SharedEvents::start(&cloud.hub(), &events, lost)
         });
         let certificates: Vec<_> = listen.iter().filter_map(|listen| listen.tls.clone()).collect();

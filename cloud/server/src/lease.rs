@@ -18,6 +18,8 @@ use crate::error::ServerError;
 
 /// The lease of this server.
 pub(crate) struct Lease {
+    /// Which no other start of a server on this database has or had.
+    epoch: u64,
     state: watch::Receiver<LeaseState>,
     /// Notified when another server has renewed its lease.
     other_renewed: Arc<Notify>,
@@ -50,8 +52,10 @@ struct Keeper {
 
 /// The result of a call.
 enum Answer {
-    /// The server has its lease.
-    Holds,
+    /// The server has a lease with this epoch.
+    Begun(u64),
+    /// It still has it.
+    Renewed,
     /// Another server has one.
     Held(NodeRecord),
     /// The lease has ended.
@@ -97,11 +101,16 @@ impl Lease {
             renewals: 0,
             other_renewed: other_renewed.clone(),
         };
-        keeper.begin(on_standby).await?;
+        let epoch = keeper.begin(on_standby).await?;
         let (changed, state) = watch::channel(keeper.state());
         let mut renewing = JoinSet::new();
         renewing.spawn(keeper.renew(changed));
-        Ok(Self { state, other_renewed, _renewing: renewing })
+        Ok(Self { epoch, state, other_renewed, _renewing: renewing })
+    }
+
+    /// What tells this start of the server from all others on this database.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Returns once the lease has ended, so that the server must not serve any more.
@@ -131,12 +140,12 @@ impl Lease {
 }
 
 impl Keeper {
-    async fn begin(&mut self, mut on_standby: impl FnMut(&NodeRecord)) -> Result<(), StoreError> {
+    async fn begin(&mut self, mut on_standby: impl FnMut(&NodeRecord)) -> Result<u64, StoreError> {
         let until = boot_time().saturating_add(FIRST_CALLS);
         let (mut is_standby, mut fails) = (false, false);
         loop {
             match self.call().await {
-                Ok(Answer::Holds) => return Ok(()),
+                Ok(Answer::Begun(epoch)) => return Ok(epoch),
                 Ok(Answer::Held(holder)) => {
                     if !is_standby {
                         let since = utc(holder.since);
@@ -146,7 +155,7 @@ impl Keeper {
                     }
                     fails = false;
                 }
-                Ok(Answer::Lost) => {}
+                Ok(Answer::Renewed | Answer::Lost) => {}
                 Err(error) => {
                     let is_busy = matches!(error, StoreError::Busy { .. });
                     if !(is_standby || is_busy && boot_time() < until) {
@@ -209,13 +218,13 @@ impl Keeper {
                     _ => tracing::info!(epoch, "has the lease of the database"),
                 }
                 self.rules.on_begun(epoch, leads);
-                Answer::Holds
+                Answer::Begun(epoch)
             }
             Asked::Renewed { may_declare, leads, drains } => {
                 self.rules.on_renewed(may_declare, leads);
                 self.drains |= drains;
                 self.renewals += 1;
-                Answer::Holds
+                Answer::Renewed
             }
             Asked::Held(holder) => {
                 self.rules.on_held();

@@ -97,8 +97,7 @@ pub(crate) struct Inner {
 }
 
 impl Hub {
-    pub(crate) fn new(options: HubOptions, backplane: Arc<dyn Backplane>) -> Self {
-        let node = NodeId(rand::random());
+    pub(crate) fn new(node: NodeId, options: HubOptions, backplane: Arc<dyn Backplane>) -> Self {
         let inner = Arc::new(Inner {
             ids: ConnectionIds::new(node),
             options,

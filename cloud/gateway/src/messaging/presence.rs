@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use fedecks_protocol::DeviceId;
 use tokio::sync::broadcast;
 
-/// Random id of a node: of one [`Hub`](crate::Hub) among those that share a backplane.
+/// Id of a node: of one [`Hub`](crate::Hub) among those that share a backplane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::exhaustive_structs, reason = "a number and nothing else")]
 pub struct NodeId(pub u64);

@@ -9,10 +9,12 @@ mod backplane;
 mod isolation;
 mod leadership;
 mod peers;
+mod serving;
 mod status;
 
 pub(crate) use backplane::{Joined, check, join};
 pub(crate) use isolation::run as react_to_isolation;
 pub(crate) use leadership::Leadership;
 pub(crate) use peers::{Peers, carry_bells};
+pub(crate) use serving::{node_id, serving};
 pub(crate) use status::{ClusterReadiness, ClusterStatus};

@@ -81,6 +81,11 @@ impl LogEntry {
         if let Content::Own(event, _) = &self.content { Some(event) } else { None }
     }
 
+    /// Whether webhooks get it from this server.
+    pub(super) fn is_for_webhooks(&self) -> bool {
+        matches!(&self.content, Content::Own(_, Reach::All | Reach::Webhooks))
+    }
+
     /// The log in which it was recorded first, and its number there.
     pub(super) fn origin(&self) -> (u64, u64) {
         match &self.content {

@@ -39,6 +39,17 @@ struct Ring {
     bytes: usize,
     /// The number of the next event, counted from 1.
     next: u64,
+    /// The number of the latest event for webhooks that has left; 0 if none has.
+    left_for_webhooks: u64,
+}
+
+/// The entry that a reader asked for has left the log.
+#[derive(Debug)]
+pub(super) struct Missed {
+    /// The number of the first one that there is.
+    pub(super) first: u64,
+    /// Whether one that webhooks get is among those that have left.
+    pub(super) for_webhooks: bool,
 }
 
 /// The size of an event, with its text, that is rendered at once. Bigger ones take milliseconds and several times their
@@ -56,7 +67,12 @@ impl EventLog {
         Self(Arc::new(Shared {
             instance: rand::random(),
             bounds,
-            ring: Mutex::new(Ring { entries: VecDeque::new(), bytes: 0, next: 1 }),
+            ring: Mutex::new(Ring {
+                entries: VecDeque::new(),
+                bytes: 0,
+                next: 1,
+                left_for_webhooks: 0,
+            }),
             next: watch::Sender::new(1),
             renderers: Arc::new(Semaphore::new(RENDERERS)),
         }))
@@ -134,11 +150,13 @@ impl EventLog {
         Some(found)
     }
 
-    /// The entries from this number on, at most [`BATCH`]; or the number of the first one that there is, if
-    /// that is higher.
-    pub(super) fn read(&self, from: u64) -> Result<Vec<Arc<LogEntry>>, u64> {
+    /// The entries from this number on, at most [`BATCH`], unless it has left the log.
+    pub(super) fn read(&self, from: u64) -> Result<Vec<Arc<LogEntry>>, Missed> {
         let ring = self.0.ring.lock();
-        let at = ring.place(from).ok_or_else(|| ring.first())?;
+        let at = ring.place(from).ok_or_else(|| Missed {
+            first: ring.first(),
+            for_webhooks: ring.left_for_webhooks >= from,
+        })?;
         Ok(ring.entries.range(at.min(ring.entries.len())..).take(BATCH).map(Arc::clone).collect())
     }
 
@@ -197,6 +215,9 @@ impl Ring {
         {
             let Some(oldest) = self.entries.pop_front() else { return };
             self.bytes -= oldest.weight();
+            if oldest.is_for_webhooks() {
+                self.left_for_webhooks = oldest.number;
+            }
             dropped.push(oldest);
         }
     }

@@ -1,11 +1,11 @@
-//! Records that the devices of a server that is lost are disconnected: that server cannot. One server does it for all, and
-//! only for devices that have not come back meanwhile.
+//! Records that the devices of a server that is lost are disconnected: that server cannot. One server does it for all, once
+//! the lease of the lost one has ended, and only for devices that have not come back meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fedecks_cloud::messaging::{ConnectionId, LostNode, PresenceEvent, WatchEnded};
+use fedecks_cloud::messaging::{ConnectionId, LostNode, NodeId, PresenceEvent, WatchEnded};
 use fedecks_cloud::{DeviceId, Hub};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -21,12 +21,18 @@ pub(crate) struct LostDevices(Arc<Mutex<HashMap<DeviceId, Lost>>>);
 #[derive(Clone, Copy)]
 struct Lost {
     connection: ConnectionId,
-    /// From when on it counts as disconnected.
+    node: NodeId,
+    /// From when on it counts as disconnected, if the server has no lease then.
     due: Instant,
+    /// Whether the lease of the server has ended.
+    ended: bool,
 }
 
 /// How long a device has time to come back.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// When a server is looked at again that cannot be reached, but has a lease.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// How much longer those that do not record it remember the device, in case the server that should is lost itself.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -38,14 +44,46 @@ const CHECK: Duration = Duration::from_secs(1);
 const REASON: &str = "the server that it was connected to was lost";
 
 impl LostDevices {
-    /// Watches for lost servers, and records for their devices while this server leads. Never returns before the backplane
-    /// is gone.
-    pub(crate) async fn run(self, hub: Hub, log: EventLog, leads: Leadership) {
+    /// Watches for lost servers, and records for their devices while this server leads. `serving` are the servers whose
+    /// lease has not ended, if that can be said: they still have their devices, though they cannot be reached. Never
+    /// returns before the backplane is gone.
+    pub(crate) async fn run<S>(
+        self,
+        hub: Hub,
+        log: EventLog,
+        leads: Leadership,
+        serving: impl Fn() -> S,
+    ) where
+        S: Future<Output = Option<HashSet<NodeId>>>,
+    {
+        let settling = async {
+            let mut checks = interval(CHECK);
+            checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                checks.tick().await;
+                self.settle(&hub, &log, &leads, &serving).await;
+            }
+        };
+        // Settling never delays watching, which would miss something.
+        tokio::select! {
+            () = self.watch(&hub, &log) => {}
+            () = settling => {}
+        }
+    }
+
+    async fn watch(&self, hub: &Hub, log: &EventLog) {
         loop {
             match hub.watch().await {
                 Ok(mut watch) => {
                     drop(watch.snapshot());
-                    if let Err(WatchEnded::Closed) = self.follow(watch, &hub, &log, &leads).await {
+                    let ended = loop {
+                        match watch.next().await {
+                            Ok(PresenceEvent::NodeLost(lost)) => self.add(&lost),
+                            Ok(_) => {}
+                            Err(ended) => break ended,
+                        }
+                    };
+                    if let WatchEnded::Closed = ended {
                         return;
                     }
                     // A lost server may be among what was missed.
@@ -59,27 +97,6 @@ impl LostDevices {
         }
     }
 
-    async fn follow(
-        &self,
-        mut watch: fedecks_cloud::messaging::PresenceWatch,
-        hub: &Hub,
-        log: &EventLog,
-        leads: &Leadership,
-    ) -> Result<(), WatchEnded> {
-        let mut checks = interval(CHECK);
-        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                event = watch.next() => {
-                    if let PresenceEvent::NodeLost(lost) = event? {
-                        self.add(&lost);
-                    }
-                }
-                _ = checks.tick() => self.settle(hub, log, leads).await,
-            }
-        }
-    }
-
     /// Another server has recorded that this device is disconnected.
     pub(super) fn recorded_elsewhere(&self, device: &DeviceId) {
         self.0.lock().remove(device);
@@ -89,21 +106,34 @@ impl LostDevices {
         let due = Instant::now() + GRACE;
         let mut lost = self.0.lock();
         for presence in &node.devices {
-            let device = Lost { connection: presence.connection, due };
+            let (connection, node) = (presence.connection, node.node);
+            let device = Lost { connection, node, due, ended: false };
             lost.insert(presence.device.clone(), device);
         }
     }
 
     /// Records what is due, if this server leads.
-    async fn settle(&self, hub: &Hub, log: &EventLog, leads: &Leadership) {
+    async fn settle<S>(
+        &self,
+        hub: &Hub,
+        log: &EventLog,
+        leads: &Leadership,
+        serving: &impl Fn() -> S,
+    ) where
+        S: Future<Output = Option<HashSet<NodeId>>>,
+    {
         let now = Instant::now();
+        if self.0.lock().values().any(|lost| lost.due <= now && !lost.ended) {
+            let Some(serving) = serving().await else { return };
+            self.look_at(&serving, now);
+        }
         let due: Vec<_> = {
             let mut lost = self.0.lock();
             if !leads.is_held() {
-                lost.retain(|_, device| now < device.due + REMEMBERED);
+                lost.retain(|_, lost| !lost.ended || now < lost.due + REMEMBERED);
                 return;
             }
-            let due = lost.iter().filter(|(_, lost)| lost.due <= now);
+            let due = lost.iter().filter(|(_, lost)| lost.ended);
             due.map(|(device, _)| device.clone()).collect()
         };
         for device in due {
@@ -121,6 +151,17 @@ impl LostDevices {
             }
             // However many there are, others have their turn.
             tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    /// Postpones what is due for servers that have a lease.
+    fn look_at(&self, serving: &HashSet<NodeId>, now: Instant) {
+        for lost in self.0.lock().values_mut().filter(|lost| lost.due <= now) {
+            if serving.contains(&lost.node) {
+                lost.due = now + AGAIN;
+            } else {
+                lost.ended = true;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::entry::{Content, LogEntry, Reach};
+use super::entry::{Content, LogEntry};
 use super::filter::Filter;
 use super::log::EventLog;
 
@@ -117,9 +117,10 @@ impl Reader {
         self.read_at = Instant::now();
         let entries = match self.log.read(self.next) {
             Ok(entries) => entries,
-            Err(first) => {
-                self.gap = true;
-                self.next = first;
+            Err(missed) => {
+                // What left the log without being for webhooks is nothing that they miss.
+                self.gap = !self.for_webhooks || missed.for_webhooks;
+                self.next = missed.first;
                 return true;
             }
         };
@@ -134,10 +135,11 @@ impl Reader {
     }
 
     fn wants(&self, entry: &LogEntry) -> bool {
+        if self.for_webhooks && !entry.is_for_webhooks() {
+            return false;
+        }
         match entry.content() {
-            Content::Own(_, Reach::Streams) if self.for_webhooks => false,
             Content::Own(event, _) => self.filter.matches(event),
-            Content::Other(_) | Content::Gap if self.for_webhooks => false,
             Content::Other(event) => self.filter.wants(event.kind, event.device.as_ref()),
             Content::Gap => true,
         }
@@ -156,6 +158,7 @@ mod tests {
     use fedecks_cloud::{DeviceId, Message, Term};
     use fedecks_store::DevicePattern;
 
+    use super::super::entry::{OtherEvent, Reach};
     use super::super::event::{Event, EventPayload};
     use super::super::log::Bounds;
     use super::*;
@@ -288,6 +291,37 @@ mod tests {
             log.record(event("a", bytes));
             assert_eq!(log.kept().0, 1);
         }
+    }
+
+    #[test]
+    fn what_is_not_for_webhooks_is_no_gap_for_them() {
+        let (log, _) = log();
+        let mut reader = Reader::follow_for_webhooks(&log, Filter::default());
+        let mut others = 1..;
+        let mut record_others = |count| {
+            for at in others.by_ref().take(count) {
+                let (device, json) = (None, bytes::Bytes::from_static(b"{}"));
+                let origin = (1, at);
+                log.record_other(OtherEvent { origin, kind: EventKind::Connected, device, json });
+            }
+        };
+        // The log keeps 4: what has left was of others.
+        record_others(9);
+        record(&log, 1);
+        assert_eq!(read(&mut reader), [10]);
+        log.record_for(event("a", 0), Reach::Streams);
+        log.record_gap();
+        record_others(9);
+        assert_eq!(read(&mut reader), [0; 0]);
+        // One for webhooks has left.
+        record(&log, 1);
+        record_others(9);
+        assert_eq!(read(&mut reader), [0]);
+        // What left was read before.
+        record(&log, 1);
+        assert_eq!(read(&mut reader), [32]);
+        record_others(9);
+        assert_eq!(read(&mut reader), [0; 0]);
     }
 
     #[test]

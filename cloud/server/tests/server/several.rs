@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A database with an account, and a server of NATS.
 pub(crate) struct Fleet {
     _postgres: PostgresServer,
-    nats: NatsServer,
+    pub(crate) nats: NatsServer,
     pub(crate) url: String,
 }
 

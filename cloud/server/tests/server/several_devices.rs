@@ -1,7 +1,8 @@
 //! Devices at several servers: they are reached from each, and move between them.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use fedecks_common::utc_millis;
 use fedecks_device::deliveries::{Deliveries, Lane};
 use fedecks_device::{Client, CloudUrl, DeviceId, Event};
 use fedecks_testing::cloud_process::CloudProcess;
@@ -137,4 +138,40 @@ async fn a_server_without_its_database_sends_devices_away() {
     relay.set(Link::default());
     let ended = at_last("it ends", async || two.try_ended()).await;
     assert_eq!(ended.code(), Some(75), "{}", two.log());
+}
+
+#[tokio::test]
+async fn a_server_without_nats_keeps_its_devices() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let one = fleet.server("one", "").await;
+    let relay = TcpRelay::start(fleet.nats.address).await;
+    let two = fleet.program(&fleet.url, "two", "");
+    let two = two.variable("FEDECKS_CLUSTER_NATS", format!("nats://{}", relay.address));
+    let mut two = two.serve(&[]).await;
+    let mut device = two.device("kitchen-1").await;
+    let token = one.token("all", &["--role", "read", "--role", "send"]).await;
+    let http = one.http().token(&token).json();
+    is_known(&http).await;
+    let mut events = one.http().token(&token).events("/api/v1/events?kind=disconnected").await;
+
+    let is_connected = async || http.get(DEVICE).await.json()["connected"] == true;
+    relay.set(Link::Cut(NewConnections::Refused));
+    relay.reset();
+    at_last("it is lost", async || (!is_connected().await).then_some(())).await;
+    // That is after 10 s, and its devices have another 10 s to come back.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    relay.set(Link::default());
+    at_last("it is back", async || is_connected().await.then_some(())).await;
+    let killed = utc_millis(SystemTime::now()).to_string();
+    two.kill().await;
+    device.until_lost().await;
+    // What was recorded before would come first.
+    let disconnected = loop {
+        let event = events.next_within(PATIENCE).await;
+        if event["kind"] != "gap" {
+            break event;
+        }
+    };
+    assert_eq!(disconnected["reason"], "the server that it was connected to was lost");
+    assert!(disconnected["time"].as_str() > Some(&*killed), "{disconnected}");
 }

@@ -80,8 +80,8 @@ impl Publisher {
         }
         loop {
             match self.log.read(self.next) {
-                Err(first) => {
-                    self.next = first;
+                Err(missed) => {
+                    self.next = missed.first;
                     self.sequence += 1;
                 }
                 Ok(entries) if entries.is_empty() => return,
