@@ -17,6 +17,10 @@ const SAMPLE: Duration = Duration::from_millis(600);
 /// How long it may take until the presence is right after the last fault.
 const CONVERGES: Duration = Duration::from_secs(30);
 
+/// How long a device may be without a session that never leaves by itself: 10 s over which the devices of a server that
+/// ends come back, and what a busy machine takes.
+const AWAY: Duration = Duration::from_secs(15);
+
 /// The rules that these records, in the order of their times, break. Each breach is named once.
 pub fn check(records: &[FleetRecord]) -> Vec<FleetFinding> {
     let mut findings = Vec::new();
@@ -29,6 +33,11 @@ pub fn check(records: &[FleetRecord]) -> Vec<FleetFinding> {
     for record in records {
         if let FleetEntry::Broken(text) = &record.entry {
             findings.push(FleetFinding::Broken(text.clone()));
+        }
+        if let FleetEntry::Back { device, away } = record.entry {
+            if away > AWAY {
+                findings.push(FleetFinding::Away(device, away));
+            }
         }
     }
     let mut kept: Vec<FleetFinding> = Vec::new();

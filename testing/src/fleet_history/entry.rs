@@ -40,6 +40,13 @@ pub enum FleetEntry {
         /// The number of the session.
         session: u64,
     },
+    /// A device that never leaves by itself has a session again.
+    Back {
+        /// The device.
+        device: Device,
+        /// For how long it had none.
+        away: Duration,
+    },
     /// The device has made a message, or an application begins to send one to it.
     Made(Device, Message),
     /// A session has acknowledged a message of the device.

@@ -1,5 +1,7 @@
 //! The rules of a fleet that a history breaks.
 
+use std::time::Duration;
+
 use super::entry::{Device, Node};
 use crate::history::Message;
 
@@ -11,6 +13,8 @@ pub enum FleetFinding {
     /// A session was open more than two seconds after a newer one was established, and its server did not say that it is
     /// cut off.
     StaysOpen(Device, /** The session. */ u64, Node),
+    /// A device that never leaves by itself was without a session for longer than 15 s.
+    Away(Device, Duration),
     /// A session has acknowledged a message that was made when a newer one was established.
     AcceptedBySuperseded(Device, /** The session. */ u64, Message),
     /// A session was handed a message that was sent when a newer one was established.

@@ -105,6 +105,14 @@ fn a_superseded_session_ends_within_two_seconds() {
 }
 
 #[test]
+fn a_device_is_back_within_fifteen_seconds() {
+    let back = |seconds| FleetEntry::Back { device: 7, away: Duration::from_secs(seconds) };
+    assert_eq!(findings([(0, back(15))]), []);
+    let found = [FleetFinding::Away(7, Duration::from_secs(16))];
+    assert_eq!(findings([(0, back(16))]), found);
+}
+
+#[test]
 fn the_presence_converges_within_thirty_seconds() {
     let history = |at| {
         let converged = |node, at| (at, FleetEntry::Converged(node));

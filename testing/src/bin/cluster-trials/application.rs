@@ -43,7 +43,7 @@ pub(crate) async fn sends(apis: Rc<[Http]>, device: Rc<Device>, world: Rc<World>
             Message { direction: Direction::Down, lane: LANES[lane], number: numbers[lane] };
         let Some(answer) = send(&apis, &device, &world, message, &mut random).await else { return };
         device.messages.add(Entry::Answered(message, answer));
-        sleep(Duration::from_millis(random.u64(600..3_000))).await;
+        sleep(world.pause(Duration::from_millis(random.u64(600..3_000)))).await;
     }
 }
 
@@ -162,11 +162,16 @@ pub(crate) fn listed_message<'a>(
 
 /// The ids of the devices that are connected, as a server says; `None` if it does not answer.
 pub(crate) async fn presence(api: &Http) -> Option<Vec<String>> {
-    let path = "/api/v1/presence?limit=500";
-    let (status, json) = answer(api, Method::GET, path, String::new()).await?;
-    if status != StatusCode::OK {
-        return None;
+    let mut connected = Vec::new();
+    let mut path = "/api/v1/presence?limit=500".to_owned();
+    loop {
+        let (status, json) = answer(api, Method::GET, &path, String::new()).await?;
+        if status != StatusCode::OK {
+            return None;
+        }
+        let listed = json["devices"].as_array()?;
+        connected.extend(listed.iter().filter_map(|it| Some(it["id"].as_str()?.to_owned())));
+        let Some(next) = json["next"].as_str() else { return Some(connected) };
+        path = format!("/api/v1/presence?limit=500&cursor={next}");
     }
-    let listed = json["devices"].as_array()?;
-    Some(listed.iter().filter_map(|it| Some(it["id"].as_str()?.to_owned())).collect())
 }

@@ -32,6 +32,10 @@ const NATS: u16 = 4222;
 /// A short heartbeat, so that both ends notice soon that a connection is silent.
 const SESSIONS: &str = "[sessions]\nheartbeat = \"2s\"\nidle_timeout = \"6s\"\n";
 
+/// For thousands of devices that never leave, who take this time to come back from a server that ends.
+const STEADY: &str = "[drain]\nspread = \"10s\"\n\
+                      [sessions]\nheartbeat = \"10s\"\nidle_timeout = \"30s\"\n";
+
 /// The running programs. They are killed when this is dropped.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Rc<Node>>,
@@ -57,7 +61,7 @@ pub(crate) struct Nats {
 impl Cluster {
     /// Starts everything; `webhook` is the receiver's address. `None` if something that it needs is not installed.
     pub(crate) async fn start(
-        mode: Mode,
+        (mode, is_steady): (Mode, bool),
         webhook: SocketAddr,
         history: &Rc<FleetHistory>,
     ) -> Option<Self> {
@@ -65,7 +69,9 @@ impl Cluster {
         let database = Database::start().await?;
         let nats = Nats::start(Host::new(11).await?);
         let url = database.url();
-        let lines = configuration(mode, &url, webhook, nats.host.address);
+        let sessions = if is_steady { STEADY } else { SESSIONS };
+        let lines = sessions.to_owned() + &configuration(mode, webhook, nats.host.address);
+        let lines = format!("store = {url:?}\nstore_password_file = \"password\"\n{lines}");
         let program = std::env::current_exe().unwrap().with_file_name("fedecks-cloud");
         let new_program = |lines: &str| {
             let program = CloudProgram::configured(program.clone(), lines);
@@ -93,14 +99,8 @@ impl Cluster {
     }
 }
 
-fn configuration(
-    mode: Mode,
-    database: &str,
-    webhook: SocketAddr,
-    nats: std::net::IpAddr,
-) -> String {
-    let mut lines = format!("store = {database:?}\nstore_password_file = \"password\"\n");
-    lines += SESSIONS;
+fn configuration(mode: Mode, webhook: SocketAddr, nats: std::net::IpAddr) -> String {
+    let mut lines = String::new();
     if mode == Mode::Several {
         lines += &format!("[cluster]\nnats = \"nats://{nats}:{NATS}\"\n");
     }

@@ -10,11 +10,17 @@ use fedecks_testing::fleet_history::FleetEntry;
 use fedecks_testing::raw_device::fresh_token;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::session::{PATIENCE, Session, dial, hear, tell};
+use crate::session::{PATIENCE, Session, dial, hear, hear_or_end, tell};
 use crate::world::{Device, LANES, World};
 
 /// How often a session is asked for a sign of life.
 const ASK: Duration = Duration::from_millis(400);
+
+/// The same for devices that never leave, and how long they wait for it.
+const STEADY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+
+/// Longer than any trial.
+const ALWAYS: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a session that is superseded is watched.
 const WATCHED: Duration = Duration::from_secs(25);
@@ -23,6 +29,7 @@ const WATCHED: Duration = Duration::from_secs(25);
 pub(crate) async fn live(device: Rc<Device>, world: Rc<World>, mut random: Rng) {
     let mut node = device.number % world.nodes.len();
     let mut failures = 0_u32;
+    let mut away = None;
     loop {
         let token = fresh_token(&device.id);
         let session = match dial(&world, node, &device.id, token).await {
@@ -39,11 +46,23 @@ pub(crate) async fn live(device: Rc<Device>, world: Rc<World>, mut random: Rng) 
         };
         failures = 0;
         device.is_connected.set(true);
+        if let Some(lasted) = away.take().map(|since: Instant| since.elapsed()) {
+            world.history.add(FleetEntry::Back { device: device.number, away: lasted });
+        }
         let stay = Duration::from_millis(random.u64(2_000..20_000));
-        let has_ended = stays(&mut session, stay, &mut random).await.is_none();
+        let stay = if world.is_steady { ALWAYS } else { stay };
+        let stayed = stays(&mut session, stay, &mut random).await;
         device.is_connected.set(false);
-        if has_ended {
-            sleep(Duration::from_millis(random.u64(50..1_000))).await;
+        if let Err(wait) = stayed {
+            let pause = Duration::from_millis(random.u64(50..1_000));
+            if world.is_steady {
+                away = Some(Instant::now());
+                node = (node + 1) % world.nodes.len();
+                drop(session);
+                sleep(wait.unwrap_or(pause)).await;
+            } else {
+                sleep(pause).await;
+            }
             continue;
         }
         match random.u8(..4) {
@@ -60,36 +79,44 @@ pub(crate) async fn live(device: Rc<Device>, world: Rc<World>, mut random: Rng) 
     }
 }
 
-/// Sends and takes messages for this time, or longer from when the trial is calm. `None` if the connection has ended.
-async fn stays(session: &mut Session, stay: Duration, random: &mut Rng) -> Option<()> {
+/// Sends and takes messages for this time, or longer from when the trial is calm. An error if the connection has ended:
+/// for how long the device is asked to stay away.
+async fn stays(
+    session: &mut Session,
+    stay: Duration,
+    random: &mut Rng,
+) -> Result<(), Option<Duration>> {
     let device = Rc::clone(&session.device);
     let world = session.world();
+    let (interval, patience) = if world.is_steady { STEADY } else { (ASK, PATIENCE) };
     let leave = Instant::now() + stay;
     let mut heard = Instant::now();
-    let (mut ask, mut make) = (heard, heard);
+    let first = world.pause(Duration::from_millis(random.u64(..2_000)));
+    let mut ask = heard;
+    let mut make = if world.is_steady { heard + first } else { heard };
     loop {
         let now = Instant::now();
         if now >= leave && !world.is_calm.get() {
-            return Some(());
+            return Ok(());
         }
-        if now > heard + PATIENCE {
-            return None;
+        if now > heard + patience {
+            return Err(None);
         }
         if now >= ask {
-            ask = now + ASK;
-            session.ask().await?;
+            ask = now + interval;
+            session.ask().await.ok_or(None)?;
         }
         if now >= make {
-            make = now + Duration::from_millis(random.u64(400..2_000));
+            make = now + world.pause(Duration::from_millis(random.u64(400..2_000)));
             if !world.is_over.get() {
                 device.make(random.usize(..LANES.len()), &world.history);
-                session.send_kept().await?;
+                session.send_kept().await.ok_or(None)?;
             }
         }
-        match timeout_at(ask.min(make), hear(&mut session.raw)).await {
+        match timeout_at(ask.min(make), hear_or_end(&mut session.raw)).await {
             Ok(frame) => {
                 heard = Instant::now();
-                session.on(frame?).await?;
+                session.on(frame?).await.ok_or(None)?;
             }
             Err(_) => continue,
         }

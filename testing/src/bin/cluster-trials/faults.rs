@@ -5,10 +5,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::time::timeout;
 
 use crate::cluster::{Cluster, NODES};
 use crate::mode::Mode;
 use crate::network::Host;
+use crate::observers::is_cut_off;
+
+/// How long a server is away at most while it is upgraded.
+const LONGEST_UPGRADE: Duration = Duration::from_secs(3);
+
+/// How long it may take to start.
+const STARTS: Duration = Duration::from_secs(60);
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +25,8 @@ pub(crate) enum Kind {
     KillNode,
     /// A server is stopped for some time.
     StopNode,
+    /// The servers are ended in order and started again, one after the other.
+    Upgrade,
     /// PostgreSQL is killed, and started again.
     KillPostgres,
     /// PostgreSQL is shut down at once, and started again.
@@ -59,9 +69,10 @@ pub(crate) struct Fault {
     pub(crate) shift: i64,
 }
 
-const NAMES: [(Kind, &str); 16] = [
+const NAMES: [(Kind, &str); 17] = [
     (Kind::KillNode, "kill-node"),
     (Kind::StopNode, "stop-node"),
+    (Kind::Upgrade, "upgrade"),
     (Kind::KillPostgres, "kill-postgres"),
     (Kind::QuitPostgres, "quit-postgres"),
     (Kind::StopPostgres, "stop-postgres"),
@@ -82,12 +93,12 @@ impl Kind {
     /// Those that matter in this mode.
     pub(crate) fn all(mode: Mode) -> Vec<Self> {
         let all = NAMES.into_iter().map(|(kind, _)| kind);
-        all.filter(|kind| mode == Mode::Several || !kind.is_of_nats()).collect()
+        all.filter(|kind| mode == Mode::Several || !kind.is_of_several()).collect()
     }
 
-    fn is_of_nats(self) -> bool {
-        [Self::KillNats, Self::StopNats, Self::CutNats, Self::MuteNats, Self::DeafNats]
-            .contains(&self)
+    fn is_of_several(self) -> bool {
+        use Kind::{CutNats, DeafNats, KillNats, MuteNats, StopNats, Upgrade};
+        [Upgrade, KillNats, StopNats, CutNats, MuteNats, DeafNats].contains(&self)
     }
 
     fn name(self) -> &'static str {
@@ -96,6 +107,7 @@ impl Kind {
 
     fn has_node(self) -> bool {
         ![
+            Self::Upgrade,
             Self::KillPostgres,
             Self::QuitPostgres,
             Self::StopPostgres,
@@ -165,6 +177,7 @@ impl Cluster {
         match fault.kind {
             Kind::KillNode => node.kill(lasts).await,
             Kind::StopNode => node.pause(lasts).await,
+            Kind::Upgrade => self.upgrade(lasts).await,
             Kind::KillPostgres => self.database.kill(lasts).await,
             Kind::QuitPostgres => self.database.shut_down(lasts).await,
             Kind::StopPostgres => self.database.pause(lasts).await,
@@ -185,6 +198,21 @@ impl Cluster {
                 tokio::time::sleep(lasts).await;
                 node.clock.set(0, false);
             }
+        }
+    }
+}
+
+impl Cluster {
+    /// Ends each server in order and starts it again, after the one before is ready.
+    async fn upgrade(&self, away: Duration) {
+        for (node, api) in self.nodes.iter().zip(&self.apis) {
+            node.end(away.min(LONGEST_UPGRADE)).await;
+            let ready = async {
+                while is_cut_off(api).await != Some(false) {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(STARTS, ready).await.expect("a server that was upgraded is ready");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use fedecks_testing::namespace::Namespace;
-use fedecks_testing::wait::{until, within};
+use fedecks_testing::wait::within;
 use nix::sched::{CloneFlags, unshare};
 use tokio::process::Command;
 
@@ -28,14 +28,17 @@ pub(crate) async fn make_bridge() {
     run(&commands).await;
 }
 
-/// Waits until the hosts of an earlier trial are gone, and forgets them.
+/// Cuts off the hosts of an earlier trial, and forgets them. They may be there for minutes after their processes, as long
+/// as there are connections whose other end has not answered.
 pub(crate) async fn settle() {
-    until(async || {
-        let mut command = Command::new("ip");
-        command.args(["-o", "link", "show", "master", "br0"]).kill_on_drop(true);
-        command.output().await.unwrap().stdout.is_empty().then_some(())
-    })
-    .await;
+    let mut command = Command::new("ip");
+    command.args(["-o", "link", "show", "master", "br0"]).kill_on_drop(true);
+    let listed = String::from_utf8(command.output().await.unwrap().stdout).unwrap();
+    for line in listed.lines() {
+        // "7: fdk123@if2: <BROADCAST,...". It may be gone by now.
+        let Some(name) = line.split([' ', '@']).nth(1) else { continue };
+        run(&format!("ip link del {name} || ! ip link show {name} 2>/dev/null")).await;
+    }
     run("ip neigh flush dev br0").await;
 }
 

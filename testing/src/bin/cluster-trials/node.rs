@@ -26,6 +26,8 @@ pub(crate) struct Node {
     process: RefCell<CloudProcess>,
     /// Whether it has to stay away when it has ended.
     is_held: Cell<bool>,
+    /// Whether it was asked to end.
+    has_to_end: Cell<bool>,
     history: Rc<FleetHistory>,
 }
 
@@ -43,9 +45,10 @@ impl Node {
             let _inside = host.namespace.inside();
             program.stand_by(&["--listen", &address.to_string()])
         };
-        let (process, is_held) = (RefCell::new(process), Cell::new(false));
+        let process = RefCell::new(process);
+        let (is_held, has_to_end) = (Cell::new(false), Cell::new(false));
         let history = Rc::clone(history);
-        Rc::new(Self { number, address, host, clock, process, is_held, history })
+        Rc::new(Self { number, address, host, clock, process, is_held, has_to_end, history })
     }
 
     /// Starts it again whenever it has ended. Never returns.
@@ -56,7 +59,8 @@ impl Node {
             let Some(status) = ended.filter(|_| !self.is_held.get()) else { continue };
             // 75: it has lost its lease; 1: what it needs cannot be reached.
             let is_killed = status.signal() == Some(Signal::SIGKILL as i32);
-            if !is_killed && !matches!(status.code(), Some(75 | 1)) {
+            let has_ended = self.has_to_end.take() && status.success();
+            if !is_killed && !has_ended && !matches!(status.code(), Some(75 | 1)) {
                 let text = format!("server {} ended with {status}", self.number);
                 self.history.add(FleetEntry::Broken(text));
             }
@@ -80,6 +84,22 @@ impl Node {
         self.signal(Signal::SIGKILL);
         sleep(away).await;
         self.is_held.set(false);
+    }
+
+    /// Ends it in order, and keeps it away for this time after that.
+    pub(crate) async fn end(&self, away: Duration) {
+        self.is_held.set(true);
+        self.has_to_end.set(true);
+        self.signal(Signal::SIGTERM);
+        while self.process.borrow_mut().try_ended().is_none() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        sleep(away).await;
+        self.is_held.set(false);
+        // Until it is started again, which follows.
+        while self.process.borrow_mut().try_ended().is_some() {
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Stops it for this time.

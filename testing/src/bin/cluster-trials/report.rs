@@ -1,6 +1,7 @@
 //! The result of a trial as a line of JSON, and of all together.
 
 use std::fmt;
+use std::time::Duration;
 
 use fedecks_testing::fleet_history::FleetFinding;
 use fedecks_testing::history::{Finding, Verdict};
@@ -27,6 +28,8 @@ pub(crate) struct Report {
     /// Deliveries of messages to the webhook, and gaps in event streams.
     pub(crate) deliveries: usize,
     pub(crate) gaps: usize,
+    /// The longest time that a device, of those that never leave, was without a session.
+    pub(crate) longest_away: Duration,
     pub(crate) seconds: u64,
     /// Why the trial could not be completed.
     pub(crate) failure: Option<String>,
@@ -44,6 +47,7 @@ impl Report {
             revoked: 0,
             deliveries: 0,
             gaps: 0,
+            longest_away: Duration::ZERO,
             seconds: 0,
             failure: Some(failure),
         }
@@ -81,7 +85,8 @@ impl Report {
             "refused": sum(|it| it.refused), "unknown": sum(|it| it.unknown),
             "received": sum(|it| it.received), "again": sum(|it| it.again),
             "sessions": self.sessions, "revoked": self.revoked, "deliveries": self.deliveries,
-            "gaps": self.gaps, "seconds": self.seconds, "findings": self.findings_count(),
+            "gaps": self.gaps, "longest_away_ms": u64::try_from(self.longest_away.as_millis()).unwrap(),
+            "seconds": self.seconds, "findings": self.findings_count(),
             "shown": shown, "failure": self.failure,
         });
         line.to_string()

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fedecks_protocol::{
-    AUTH_HEADER, Ack, Capabilities, Content, DeliveryFrame, Dialect, DownFrame, Kept, Lane, Limits,
-    Proof, RequestFrame, Resume, Tag, Term, UpFrame,
+    AUTH_HEADER, Ack, Capabilities, CloseReason, Content, DeliveryFrame, Dialect, DownFrame, Kept,
+    Lane, Limits, Proof, RequestFrame, Resume, Tag, Term, UpFrame,
 };
 use fedecks_testing::fleet_history::FleetEntry;
 use fedecks_testing::history::{self, Direction, Message as Sent};
@@ -65,12 +65,20 @@ pub(crate) async fn dial(world: &World, node: usize, id: &str, proof: Proof) -> 
 
 /// The next frame; `None` at the end of the connection.
 pub(crate) async fn hear(raw: &mut RawDevice) -> Option<DownFrame> {
+    hear_or_end(raw).await.ok()
+}
+
+/// The next frame, or for how long the device is asked to stay away at the end of the connection.
+pub(crate) async fn hear_or_end(raw: &mut RawDevice) -> Result<DownFrame, Option<Duration>> {
     loop {
-        match raw.ws.next().await?.ok()? {
+        match raw.ws.next().await.ok_or(None)?.map_err(|_| None)? {
             Message::Binary(bytes) => {
-                return Dialect::Bincode.decode_down(&bytes, &Limits::default()).ok();
+                return Dialect::Bincode.decode_down(&bytes, &Limits::default()).map_err(|_| None);
             }
-            Message::Close(_) => return None,
+            Message::Close(close) => {
+                let close = close.map(|it| CloseReason::parse(it.code.into(), it.reason.as_str()));
+                return Err(close.and_then(|close| close.retry_after));
+            }
             Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }

@@ -36,18 +36,22 @@ const CONVERGES: Duration = Duration::from_secs(120);
 /// How long the last messages may take.
 const TRANSIT: Duration = Duration::from_secs(120);
 
+/// The most devices that are revoked while the others never leave.
+const DOOMED: usize = 4;
+
 /// Runs the trial with this seed. `None` if something that it needs is not installed.
 pub(crate) async fn run(seed: u64, options: &Options) -> Option<Report> {
     let began = Instant::now();
     let history = Rc::new(FleetHistory::default());
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
     let webhook = listener.local_addr().unwrap();
-    let cluster = Cluster::start(options.mode, webhook, &history).await?;
+    let cluster = Cluster::start((options.mode, options.is_steady), webhook, &history).await?;
     let world = Rc::new(World {
         history,
         nodes: cluster.nodes.iter().map(|node| node.address).collect(),
         devices: (0..options.devices).map(Device::new).collect(),
         streams: cluster.nodes.iter().map(|_| Cell::new(false)).collect(),
+        is_steady: options.is_steady,
         is_calm: Cell::new(false),
         is_over: Cell::new(false),
     });
@@ -88,6 +92,9 @@ impl Trial {
     async fn passes(&mut self, options: &Options) -> Result<(), String> {
         self.serving().await?;
         let doomed = self.begin(options);
+        if options.is_steady {
+            self.all_connect().await?;
+        }
         let faults = schedule(self.seed, self.mode, &options.faults, options.duration);
         let pause = options.duration / u32::try_from(doomed.len() + 1).unwrap();
         let revoking = application::revokes(
@@ -138,7 +145,8 @@ impl Trial {
             let sends = application::sends(Rc::clone(&self.apis), device, world, random.fork());
             self.senders.spawn_local(sends);
         }
-        let last = options.devices + options.devices.div_ceil(6);
+        let doomed = if options.is_steady { DOOMED } else { usize::MAX };
+        let last = options.devices + options.devices.div_ceil(6).min(doomed);
         let mut doomed = Vec::new();
         for number in options.devices..last {
             let id = format!("doomed-{number}");
@@ -183,6 +191,18 @@ impl Trial {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Waits until all devices are connected.
+    async fn all_connect(&self) -> Result<(), String> {
+        let began = Instant::now();
+        while !self.world.devices.iter().all(|device| device.is_connected.get()) {
+            if began.elapsed() > CONVERGES {
+                return Err(format!("not all devices have connected after {CONVERGES:?}"));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Waits until a server says who is connected.
@@ -269,7 +289,12 @@ impl Trial {
             verdicts.iter_mut().for_each(|(_, verdict)| verdict.findings.retain(|it| !is_lost(it)));
             findings.retain(|it| !it.is_missing());
         }
+        let away = records.iter().map(|record| match record.entry {
+            FleetEntry::Back { away, .. } => away,
+            _ => Duration::ZERO,
+        });
         Report {
+            longest_away: away.max().unwrap_or_default(),
             seed: self.seed,
             mode: self.mode,
             faults: self.faults.clone(),

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_protocol::{StreamId, Tag};
 use fedecks_testing::fleet_history::{FleetEntry, FleetHistory};
@@ -20,6 +21,8 @@ pub(crate) struct World {
     pub(crate) devices: Vec<Rc<Device>>,
     /// Whether the event stream of each server is open.
     pub(crate) streams: Vec<Cell<bool>>,
+    /// Whether devices never leave by themselves.
+    pub(crate) is_steady: bool,
     /// Whether devices stay connected from now on.
     pub(crate) is_calm: Cell<bool>,
     /// Whether applications send nothing more.
@@ -138,7 +141,16 @@ impl Device {
     }
 }
 
+/// The number of devices, of those that never leave, that send as much as all of them together.
+const BUSY: usize = 24;
+
 impl World {
+    /// A pause of a device, or of the application that sends to it, between two messages.
+    pub(crate) fn pause(&self, pause: Duration) -> Duration {
+        let devices = u32::try_from(self.devices.len().div_ceil(BUSY)).unwrap();
+        if self.is_steady { pause * devices } else { pause }
+    }
+
     /// The device with this id.
     pub(crate) fn device(&self, id: &str) -> Option<&Rc<Device>> {
         self.devices.get(id.strip_prefix("trial-")?.parse::<usize>().ok()?)
