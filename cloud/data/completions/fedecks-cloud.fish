@@ -242,10 +242,11 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and _
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "init" -d 'Create an empty store: a file, or the tables in a database'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand store; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain help" -s h -l help -d 'Print help'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain help" -f -a "list" -d 'List the servers of a database (name, state, since, last renewal, id), separated by tabs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain help" -f -a "drain" -d 'End a server in order, wherever it runs'
-complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain rebalance help" -s h -l help -d 'Print help'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain rebalance help" -f -a "list" -d 'List the servers of a database (name, state, since, last renewal, id), separated by tabs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain rebalance help" -f -a "drain" -d 'End a server in order, wherever it runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain rebalance help" -f -a "rebalance" -d 'Move devices from servers that have more than their share to the others, such as one that came back'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and not __fish_seen_subcommand_from list drain rebalance help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from list" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from list" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object per line'
@@ -253,8 +254,12 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from drain" -l config -d 'Configuration file (TOML)' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from drain" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from drain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from rebalance" -l config -d 'Configuration file (TOML)' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from rebalance" -l data-dir -d 'Directory for the server\'s own files [default: ./fedecks-data]' -r -F
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from rebalance" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the servers of a database (name, state, since, last renewal, id), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "drain" -d 'End a server in order, wherever it runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "rebalance" -d 'Move devices from servers that have more than their share to the others, such as one that came back'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand node; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -s h -l help -d 'Print help'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand clock; and not __fish_seen_subcommand_from show accept help" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
@@ -333,6 +338,7 @@ complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from store" -f -a "init" -d 'Create an empty store: a file, or the tables in a database'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "list" -d 'List the servers of a database (name, state, since, last renewal, id), separated by tabs'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "drain" -d 'End a server in order, wherever it runs'
+complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from node" -f -a "rebalance" -d 'Move devices from servers that have more than their share to the others, such as one that came back'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "show" -d 'Show the clock, whether the kernel calls it synchronized, and its floor'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from clock" -f -a "accept" -d 'Reset a floor that is wrong to the time that the clock shows'
 complete -c fedecks-cloud -n "__fish_fedecks_cloud_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "generate" -d 'Print a new random secret and salt as FEDECKS_SECRET=... and FEDECKS_SALT=...'

@@ -263,6 +263,8 @@ impl App {
             let (spread, other) = (config.drain.spread, lease.other_renewed());
             tasks.spawn(peers.clone().follow(hub.clone(), state.clone(), other));
             tasks.spawn(cluster::react_to_isolation(hub.clone(), state.clone(), spread));
+            let asked = state.clone();
+            tasks.spawn(cluster::rebalance_when_asked(hub.clone(), asked, joined.clone(), spread));
             tasks.spawn(cluster::carry_bells(hub, kept, leads));
             ClusterStatus { lease: state, peers, denylist: denylist.clone(), joined }
         });

@@ -35,6 +35,8 @@ pub(crate) struct LeaseState {
     pub(crate) leads: bool,
     /// Whether an operator has asked it to end.
     pub(crate) drains: bool,
+    /// How often an operator has asked the servers to spread their sessions evenly.
+    pub(crate) rebalances: u64,
     /// How often the lease was renewed.
     pub(crate) renewals: u64,
 }
@@ -46,6 +48,7 @@ struct Keeper {
     admission: Admission,
     rules: OwnLease,
     drains: bool,
+    rebalances: u64,
     renewals: u64,
     other_renewed: Arc<Notify>,
 }
@@ -98,6 +101,7 @@ impl Lease {
             admission: if cluster.is_some() { Admission::Several } else { Admission::Alone },
             rules: OwnLease::new(LeaseTimes::default(), boot_time()),
             drains: false,
+            rebalances: 0,
             renewals: 0,
             other_renewed: other_renewed.clone(),
         };
@@ -220,9 +224,10 @@ impl Keeper {
                 self.rules.on_begun(epoch, leads);
                 Answer::Begun(epoch)
             }
-            Asked::Renewed { may_declare, leads, drains } => {
+            Asked::Renewed { may_declare, leads, drains, rebalances } => {
                 self.rules.on_renewed(may_declare, leads);
                 self.drains |= drains;
+                self.rebalances = rebalances;
                 self.renewals += 1;
                 Answer::Renewed
             }
@@ -243,6 +248,7 @@ impl Keeper {
             standing: self.rules.standing(now),
             leads: self.admission == Admission::Several && self.rules.leads(now),
             drains: self.drains,
+            rebalances: self.rebalances,
             renewals: self.renewals,
         }
     }
@@ -295,6 +301,7 @@ enum Asked {
         may_declare: bool,
         leads: bool,
         drains: bool,
+        rebalances: u64,
     },
     Held(NodeRecord),
     Lost,
@@ -309,8 +316,8 @@ async fn ask(
     if let Call::Renew { epoch } = call {
         let lease = NodeLease { node: node.id, epoch };
         return Ok(match store.renew_lease(&lease).await? {
-            Renewal::Renewed { may_declare, leads, drains } => {
-                Asked::Renewed { may_declare, leads, drains }
+            Renewal::Renewed { may_declare, leads, drains, rebalances } => {
+                Asked::Renewed { may_declare, leads, drains, rebalances }
             }
             _ => Asked::Lost,
         });

@@ -39,6 +39,10 @@ pub trait NodeStore: Send + Sync {
     /// Asks a node that has a lease to end in order: it learns so by its next renewal. Returns false if it has none.
     fn drain_node(&self, id: u64) -> StoreFuture<'_, bool>;
 
+    /// Asks the nodes that serve together to spread their sessions evenly: each learns so by its next renewal. Returns how
+    /// many it has asked, which does not count those that were asked to end; 0 if there are fewer than two.
+    fn rebalance_nodes(&self) -> StoreFuture<'_, u64>;
+
     /// All nodes, ordered by when they began. Those that have ended are kept for a day, but not more than
     /// [`NodeRecord::MAX_ENDED`].
     fn nodes(&self) -> StoreFuture<'_, Vec<NodeRecord>>;
@@ -124,6 +128,8 @@ pub enum Renewal {
         leads: bool,
         /// Whether it was asked to end, see [`NodeStore::drain_node`].
         drains: bool,
+        /// How often it was asked to spread sessions evenly, see [`NodeStore::rebalance_nodes`].
+        rebalances: u64,
     },
     /// The lease has ended. The node must not serve, and may begin another lease.
     Lost,

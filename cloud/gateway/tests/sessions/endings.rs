@@ -7,7 +7,7 @@ use fedecks_cloud::messaging::{DeliverError, PresenceEvent, SendError};
 use fedecks_cloud::session::Disconnected;
 use fedecks_protocol::{CloseCode, CloseReason, Term, UpFrame};
 use fedecks_testing::raw_device::{RawDevice, fresh_token};
-use fedecks_testing::wait::within;
+use fedecks_testing::wait::{until, within};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -325,6 +325,34 @@ async fn draining_spreads_reconnects_and_refuses_new_devices() {
     let refused = RawDevice::dial(cloud.address, "late", fresh_token("late")).await.unwrap_err();
     assert_eq!((refused.status, refused.reason.as_deref()), (503, Some("unavailable")));
     assert!(refused.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn some_are_disconnected_one_after_the_other() {
+    let cloud = start().await;
+    let mut devices = Vec::new();
+    for number in 0..6 {
+        devices.push(cloud.connect(&format!("device-{number}")).await);
+    }
+    let before = Instant::now();
+    assert_eq!(within(cloud.hub.disconnect_some(4, Duration::from_millis(400))).await, 4);
+    // The last one after three pauses of 100 ms.
+    assert!(before.elapsed() >= Duration::from_millis(300), "{:?}", before.elapsed());
+    let left = async || Some(cloud.hub.list().await.unwrap()).filter(|left| left.len() == 2);
+    let left = until(left).await;
+    let is_left = |id: &str| left.iter().any(|presence| presence.device.as_str() == id);
+    for (number, device) in devices.iter_mut().enumerate() {
+        if !is_left(&format!("device-{number}")) {
+            let reason = CloseReason::retry_after(CloseCode::Restart, Duration::from_secs(1));
+            assert_eq!(device.closed().await, reason);
+        }
+    }
+    cloud.hub.refuse_new(true);
+    assert_eq!(within(cloud.hub.disconnect_some(2, Duration::ZERO)).await, 0);
+    cloud.hub.refuse_new(false);
+    let _accepted = cloud.connect("late").await;
+    assert_eq!(within(cloud.hub.disconnect_some(7, Duration::ZERO)).await, 3);
+    cloud.until_connected(0).await;
 }
 
 #[tokio::test]

@@ -115,6 +115,10 @@ pub(super) enum CliError {
         "several servers are named {0:?}: name one by its id, which `fedecks-cloud node list` shows last"
     )]
     ManyNodes(String),
+    #[error(
+        "fewer than two servers serve together, so there is nowhere to move devices: see `fedecks-cloud node list`"
+    )]
+    FewNodes,
     #[error("no webhook named {0:?} in the configuration")]
     NoWebhook(String),
     #[error("a backup is binary: redirect standard output to a file or a program")]
@@ -178,6 +182,7 @@ impl CliError {
             | Self::NoWebhook(_)
             | Self::NoNode(_)
             | Self::ManyNodes(_)
+            | Self::FewNodes
             | Self::ClockBeforeBuild { .. }
             | Self::ClockBehind { .. }
             | Self::RefusedCertificate

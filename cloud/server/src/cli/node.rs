@@ -31,6 +31,15 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Move devices from servers that have more than their share to the others, such as one that came back
+    ///
+    /// For several servers that serve together. Each learns that within 5 s. One that has over 5 % more devices than the
+    /// average, and at least two, disconnects the surplus over the time of `drain.spread`. Those devices connect again
+    /// within seconds, to the server that the proxy chooses. Where all have their share, nothing happens.
+    Rebalance {
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliError> {
@@ -46,6 +55,14 @@ pub(super) fn run(command: Command, output: &mut Output<'_>) -> Result<(), CliEr
             let (store, runtime) = place.open_store()?;
             let Some(nodes) = store.nodes() else { return Err(CliError::IsFile("node drain")) };
             runtime.block_on(drain(nodes, node))
+        }
+        Command::Rebalance { place } => {
+            let (store, runtime) = place.open_store()?;
+            let Some(nodes) = store.nodes() else { return Err(CliError::IsFile("node rebalance")) };
+            match runtime.block_on(nodes.rebalance_nodes())? {
+                0 => Err(CliError::FewNodes),
+                _ => Ok(()),
+            }
         }
     }
 }

@@ -29,6 +29,11 @@ impl Joined {
     pub(crate) fn is_connected(&self) -> bool {
         self.0.state().connected
     }
+
+    /// How many other servers are heard.
+    pub(crate) fn others(&self) -> usize {
+        self.0.state().nodes
+    }
 }
 
 /// Connects this server to the others. Does not wait for NATS.

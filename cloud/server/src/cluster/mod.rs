@@ -9,6 +9,7 @@ mod backplane;
 mod isolation;
 mod leadership;
 mod peers;
+mod rebalancing;
 mod serving;
 mod status;
 
@@ -16,5 +17,6 @@ pub(crate) use backplane::{Joined, check, join};
 pub(crate) use isolation::run as react_to_isolation;
 pub(crate) use leadership::Leadership;
 pub(crate) use peers::{Peers, carry_bells};
+pub(crate) use rebalancing::run as rebalance_when_asked;
 pub(crate) use serving::{node_id, serving};
 pub(crate) use status::{ClusterReadiness, ClusterStatus};

@@ -18,6 +18,10 @@ impl Joined {
     pub(crate) fn is_connected(&self) -> bool {
         match *self {}
     }
+
+    pub(crate) fn others(&self) -> usize {
+        match *self {}
+    }
 }
 
 pub(crate) async fn join(cluster: &Cluster) -> Result<Joined, ServerError> {

@@ -34,6 +34,7 @@ mod restored;
 mod reverse_proxies;
 mod several;
 mod several_devices;
+mod several_rebalance;
 mod standby;
 mod store_faults;
 mod storm;

@@ -79,7 +79,7 @@ async fn receive(deliveries: &mut Deliveries, text: &str) {
 }
 
 /// HAProxy as it is shipped, in front of servers at these addresses.
-async fn in_front_of(haproxy: &Path, addresses: [SocketAddr; 2]) -> Proxy {
+pub(crate) async fn in_front_of(haproxy: &Path, addresses: [SocketAddr; 2]) -> Proxy {
     let mut proxy = Proxy::new();
     let pair = ["c.pem", "k.pem"].map(|name| std::fs::read_to_string(proxy.file(name)).unwrap());
     std::fs::write(proxy.file("pair.pem"), pair.concat()).unwrap();

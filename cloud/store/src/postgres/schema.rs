@@ -21,6 +21,7 @@ const MIGRATIONS: &[&[&str]] = &[
     ],
     &[include_str!("schema/nodes.sql")],
     &[include_str!("schema/draining.sql")],
+    &[include_str!("schema/rebalancing.sql")],
 ];
 
 /// The number that servers lock while they migrate: "fdks".

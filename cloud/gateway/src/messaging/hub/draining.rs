@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use super::Hub;
 use crate::connection::mailbox::CloseCommand;
 
@@ -39,6 +41,25 @@ impl Hub {
             let _ = tokio::time::timeout(BATCH_TIMEOUT, self.0.registry.until_removed(chunk)).await;
         }
         connections.len()
+    }
+
+    /// Closes `count` connections to this node, or all if it has fewer, evenly over `spread`. Their devices connect
+    /// again after a second, to this node or another one. Ends early when this node begins to refuse new connections.
+    /// Returns how many connections were closed.
+    pub async fn disconnect_some(&self, count: usize, spread: Duration) -> usize {
+        let mut connections = self.0.registry.all();
+        connections.truncate(count);
+        let pause = spread / u32::try_from(connections.len()).unwrap_or(u32::MAX).max(1);
+        let (start, mut closed) = (Instant::now(), 0);
+        for (place, connection) in (0..).zip(&connections) {
+            sleep_until(start + pause * place).await;
+            if self.is_draining() {
+                break;
+            }
+            let close = CloseCommand::restart(Duration::ZERO);
+            closed += usize::from(connection.mailbox.end_session(close));
+        }
+        closed
     }
 
     pub(crate) fn is_draining(&self) -> bool {

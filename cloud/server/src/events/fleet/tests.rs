@@ -47,8 +47,13 @@ impl Node {
         let log = EventLog::new(BOUNDS);
         let stream = Reader::follow(&log, None, Filter::default());
         let webhook = Reader::follow_for_webhooks(&log, Filter::default());
-        let lease =
-            LeaseState { standing: Standing::Waits, leads: false, drains: false, renewals: 0 };
+        let lease = LeaseState {
+            standing: Standing::Waits,
+            leads: false,
+            drains: false,
+            rebalances: 0,
+            renewals: 0,
+        };
         let (lease, state) = watch::channel(lease);
         let leads = Leadership::of(state);
         let (lost, mut tasks) = (LostDevices::default(), JoinSet::new());

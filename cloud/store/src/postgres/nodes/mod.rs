@@ -108,6 +108,12 @@ impl NodeStore for PostgresStore {
         })
     }
 
+    fn rebalance_nodes(&self) -> StoreFuture<'_, u64> {
+        self.lease_call(Kind::Write, (), |tx, ()| {
+            Box::pin(async move { tx.execute(&sql::rebalance(), &[]).await })
+        })
+    }
+
     fn nodes(&self) -> StoreFuture<'_, Vec<NodeRecord>> {
         self.lease_call(Kind::Read, (), |tx, ()| {
             Box::pin(

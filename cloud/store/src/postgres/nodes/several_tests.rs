@@ -109,6 +109,29 @@ async fn a_dead_leader_is_replaced_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn nodes_that_serve_together_learn_how_often_to_rebalance() {
+    let cluster = Cluster::new(server!()).await;
+    let store = &cluster.stores[2];
+    assert_eq!(store.rebalance_nodes().await.unwrap(), 0);
+    let first = cluster.joins(0).await.0;
+    assert_eq!(store.rebalance_nodes().await.unwrap(), 0, "there is nowhere to move sessions");
+    let second = cluster.joins(1).await.0;
+    let asked = async |node: usize, lease| match cluster.renew(node, lease).await {
+        Renewal::Renewed { rebalances, .. } => rebalances,
+        lost => panic!("{lost:?}"),
+    };
+    assert_eq!((asked(0, &first).await, asked(1, &second).await), (0, 0));
+    assert_eq!(store.rebalance_nodes().await.unwrap(), 2);
+    // Where an answer was lost, the next one says the same.
+    assert_eq!((asked(0, &first).await, asked(0, &first).await), (1, 1));
+    assert_eq!(store.rebalance_nodes().await.unwrap(), 2);
+    assert_eq!((asked(0, &first).await, asked(1, &second).await), (2, 2));
+    assert!(store.drain_node(second.node).await.unwrap());
+    assert_eq!(store.rebalance_nodes().await.unwrap(), 0, "one stays");
+    assert_eq!(asked(0, &first).await, 2);
+}
+
+#[tokio::test]
 async fn a_node_that_is_drained_learns_it_once_it_renews() {
     let cluster = Cluster::new(server!()).await;
     let (first, second) = (cluster.joins(0).await.0, cluster.joins(1).await.0);

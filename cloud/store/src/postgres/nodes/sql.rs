@@ -86,7 +86,7 @@ pub(super) fn renew() -> String {
         "UPDATE nodes AS it SET {}
         FROM (SELECT clock_timestamp() AS now) AS clock
         WHERE it.id = $1 AND it.epoch = $2 AND it.state = {SERVES}
-        RETURNING {}, {LEADS}, it.drains",
+        RETURNING {}, {LEADS}, it.drains, it.rebalances",
         renewal(),
         may_declare("it")
     )
@@ -95,7 +95,7 @@ pub(super) fn renew() -> String {
 /// The row of [`renew`].
 pub(super) fn renewal_of(row: &Row) -> Result<Renewal> {
     let (may_declare, leads, drains) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
-    Ok(Renewal::Renewed { may_declare, leads, drains })
+    Ok(Renewal::Renewed { may_declare, leads, drains, rebalances: unsigned(row, 3)? })
 }
 
 /// The lease of the node `$1` with the epoch `$2`, if it has not ended.
@@ -106,6 +106,16 @@ pub(super) fn serves() -> String {
 /// Asks the node `$1` to end.
 pub(super) fn drain() -> String {
     format!("UPDATE nodes SET drains = true WHERE id = $1 AND state = {SERVES}")
+}
+
+/// Asks the nodes that serve together and stay to spread their sessions, if there are several.
+pub(super) fn rebalance() -> String {
+    let stays = format!("state = {SERVES} AND NOT alone AND NOT drains");
+    format!(
+        "UPDATE nodes SET rebalances = rebalances + 1
+        FROM (SELECT count(*) AS nodes FROM nodes WHERE {stays}) AS stay
+        WHERE stay.nodes > 1 AND {stays}"
+    )
 }
 
 /// After the clock of the database went back, a lease counts as renewed now, and not in the future.
