@@ -19,6 +19,26 @@ fn rules(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/prometheus").join(file)
 }
 
+/// The rules for each server, and those for several.
+pub(crate) fn groups() -> [String; 2] {
+    let all = std::fs::read_to_string(rules("alerts.yml")).unwrap();
+    let (of_each, of_several) = all.split_once("- name: fedecks-cloud-several").unwrap();
+    [of_each, of_several].map(str::to_owned)
+}
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("fedecks_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The metrics that rules name and a server does not have.
+pub(crate) fn missing(rules: &str, metrics: &str) -> Vec<String> {
+    names(rules).difference(&names(metrics)).cloned().collect()
+}
+
 #[tokio::test]
 async fn the_alert_rules_fire_and_stay_silent_as_their_tests_say() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
@@ -43,17 +63,10 @@ async fn every_metric_of_the_rules_is_there() {
     let server = Server::with(&format!("{secure}{secure}{METRICS}{webhook}")).await;
     server.refuse_login("cellar-1").await;
     let text = metrics(&Http::to(server.addresses()[3])).await;
-    let words = |text: &str| -> BTreeSet<String> {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .filter(|word| word.starts_with("fedecks_"))
-            .map(str::to_owned)
-            .collect()
-    };
-    let named = words(&std::fs::read_to_string(rules("alerts.yml")).unwrap());
-    assert!(named.len() >= 8, "{named:?}");
-    let there = words(&text);
-    let missing: Vec<_> = named.difference(&there).collect();
-    assert!(missing.is_empty(), "{missing:?} not in:\n{text}");
+    let [of_each, of_several] = groups();
+    assert!(names(&of_each).len() >= 8 && names(&of_several).len() >= 4);
+    assert_eq!(missing(&of_each, &text), [""; 0], "not in:\n{text}");
+    assert_eq!(missing(&of_several, &text).len(), names(&of_several).len(), "of one that is alone");
     // Prometheus rejects duplicate series.
     assert_eq!(text.matches("fedecks_certificate_expiry_timestamp_seconds{").count(), 1);
 }
@@ -94,7 +107,9 @@ async fn prometheus_scrapes_the_server_as_the_manual_says() {
     .await;
     assert_eq!(value, "1");
     let loaded: Value = http.get("/api/v1/rules").await.json();
-    assert_eq!(loaded["data"]["groups"][0]["rules"].as_array().unwrap().len(), 17);
+    let groups = loaded["data"]["groups"].as_array().unwrap();
+    let counts: Vec<_> = groups.iter().map(|it| it["rules"].as_array().unwrap().len()).collect();
+    assert_eq!(counts, [17, 5]);
 }
 
 #[tokio::test]

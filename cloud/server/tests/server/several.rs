@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use fedecks_testing::cloud_process::{CloudProcess, CloudProgram};
 use fedecks_testing::device::Device;
+use fedecks_testing::http::Http;
 use fedecks_testing::nats::NatsServer;
 use fedecks_testing::postgres::PostgresServer;
 use fedecks_testing::wait::until;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::monitoring::{groups, missing};
 use crate::postgres::{database_with_account, with_database};
+use crate::support::{METRICS, metrics};
 use crate::webhooks::Receiver;
 
 /// How long what takes seconds may take on a slow machine.
@@ -121,6 +124,15 @@ async fn two_servers_serve_and_one_of_them_leads() {
     assert!(states.contains(&"two leads".to_owned()), "{states:?}");
     let unknown = two.program.fails(&["node", "drain", "one"], 1).await;
     assert!(unknown.contains("no server \"one\" serves"), "{unknown}");
+}
+
+#[tokio::test]
+async fn every_metric_of_the_rules_for_several_is_there() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let server = fleet.server("one", METRICS).await;
+    let metrics = metrics(&Http::to(server.addresses()[1])).await;
+    let [_, of_several] = groups();
+    assert_eq!(missing(&of_several, &metrics), [""; 0], "not in:\n{metrics}");
 }
 
 #[tokio::test]
