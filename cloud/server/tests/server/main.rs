@@ -33,6 +33,7 @@ mod postgres;
 mod restored;
 mod reverse_proxies;
 mod several;
+mod several_containers;
 mod several_devices;
 mod several_rebalance;
 mod standby;
