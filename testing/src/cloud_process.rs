@@ -218,7 +218,12 @@ impl CloudProcess {
 
     /// Its exit code, once it has ended.
     pub async fn ended(&mut self) -> Option<i32> {
-        within(self.child.wait()).await.unwrap().code()
+        within(self.end()).await
+    }
+
+    /// The same, for as long as it takes.
+    pub async fn end(&mut self) -> Option<i32> {
+        self.child.wait().await.unwrap().code()
     }
 
     /// Its process id.

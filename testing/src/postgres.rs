@@ -59,8 +59,7 @@ impl PostgresServer {
             let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { address, programs, folder, port, user, guard: None };
+        let mut server = Self { address, programs, folder, port: 0, user, guard: None };
         let arguments = "--auth=trust --username=postgres --encoding=UTF8 --no-sync";
         server.run("initdb", &arguments.split(' ').collect::<Vec<_>>());
         let mut rules =
@@ -70,6 +69,8 @@ impl PostgresServer {
             rules += &format!("host all all {address}/24 scram-sha-256\n");
         }
         std::fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
+        // Not before initdb, which takes long enough for another process to take the port.
+        server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         server.start_again();
         server.sql(&format!("CREATE ROLE {OWNER} LOGIN PASSWORD '{}'", Self::PASSWORD));
         Some(server)

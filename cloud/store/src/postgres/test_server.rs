@@ -1,5 +1,6 @@
 //! A separate PostgreSQL server for tests.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,10 @@ pub(crate) struct TestServer {
 static SHARED: Mutex<Weak<TestServer>> = Mutex::new(Weak::new());
 
 /// Runs the server as long as its standard input is open, so also not longer than the tests.
-const GUARD: &str = r#""$@" & pid=$!; read -r how; kill "-${how:-QUIT}" $pid; wait $pid"#;
+const GUARD: &str = r#"exec 3<&0
+"$@" 3<&- </dev/null & pid=$!
+(read -r how <&3; kill "-${how:-QUIT}" $pid) & reader=$!
+wait $pid; kill $reader 2>/dev/null"#;
 
 /// The server that tests share. A test ends here, and is reported as skipped, if PostgreSQL is not installed.
 macro_rules! server {
@@ -68,9 +72,8 @@ impl TestServer {
             let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
             std::os::unix::fs::chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (guard, databases) = (Mutex::new(None), Mutex::new(0));
-        let server = Self { programs, folder, port, user, guard, databases };
+        let mut server = Self { programs, folder, port: 0, user, guard, databases };
         // With the order of a language, to see that nothing depends on it.
         let arguments = "--auth=trust --username=fedecks --encoding=UTF8 --no-sync --locale=C.UTF-8
             --locale-provider=icu --icu-locale=en-US";
@@ -78,6 +81,8 @@ impl TestServer {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let rules = "host all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
         std::fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
+        // Not before initdb, which takes long enough for another process to take the port.
+        server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         server.start();
         Some(server)
     }
@@ -102,40 +107,45 @@ impl TestServer {
 
     /// Starts it, and waits until it answers.
     pub(crate) fn start(&self) {
-        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new("sh");
-        self.prepare(&mut command);
-        let port = self.port.to_string();
-        let child = command
-            .args(["-c", GUARD, "guard"])
-            .arg(self.programs.join("postgres"))
-            .args([
-                "-p",
-                &port,
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "unix_socket_directories=",
-            ])
-            .args(["-c", "max_connections=200", "-c", "shared_buffers=32MB"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        *self.guard.lock() = Some(child);
         let until = Instant::now() + Duration::from_secs(60);
+        let port = self.port.to_string();
         loop {
-            let ready =
-                self.command("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
-            if ready.unwrap().success() {
+            // It ends if the processes of the one before have not ended yet.
+            let mut guard = self.guard.lock();
+            let is_running =
+                guard.as_mut().is_some_and(|guard| guard.try_wait().unwrap().is_none());
+            if !is_running {
+                *guard = Some(self.spawn(&port));
+            }
+            drop(guard);
+            let asks = ["-q", "-h", "127.0.0.1", "-p", &port];
+            if self.command("pg_isready").args(asks).status().unwrap().success() {
                 return;
             }
-            let log =
-                || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(self.log_file()).unwrap_or_default();
             assert!(Instant::now() < until, "the server does not start: {}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn spawn(&self, port: &str) -> Child {
+        let mut command = Command::new("sh");
+        self.prepare(&mut command);
+        command
+            .args(["-c", GUARD, "guard"])
+            .arg(self.programs.join("postgres"))
+            .args(["-p", port])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", "max_connections=200", "-c", "shared_buffers=32MB"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(File::options().create(true).append(true).open(self.log_file()).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     /// Ends it by a signal, such as `KILL`, and waits for that.
