@@ -72,7 +72,8 @@ pub const COMMIT_TIME: Duration = Duration::from_secs(10);
     reason = "every store writes it, and one that ignores a new field must not compile"
 )]
 pub struct NewNode {
-    /// Its id, which no other process has or had: random for each start of a program.
+    /// Its id, random at first. No other process has it at the same time; one that had it and died is locked out once
+    /// this one begins a lease, so that its successor need not wait.
     pub id: u64,
     /// The name for people, such as that of its machine; what is longer than 255 characters is cut off.
     pub name: String,

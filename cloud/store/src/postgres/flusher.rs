@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::audit_log::AuditLog;
 use super::batches::{Batch, Batches};
-use super::call::{self, CALL_TIMEOUT, Kind, Tx};
+use super::call::{self, ANSWER_GRACE, CALL_TIMEOUT, Kind, Tx};
 use super::columns::{get, later_of, text, to_column};
 use super::failure::Failure;
-use super::lease_calls;
+use super::lease_calls::{self, END_TIME};
 use super::seen_notes::write_seen;
 use super::shared::Shared;
 use crate::error::StoreError;
@@ -21,23 +21,53 @@ use crate::notes::Pending;
 /// The interval between flushes. The short one is for the tests in this crate only.
 const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
 
+/// How long [`run`] may take once the store is closed: for the flush that is in progress, the last one, and the end of
+/// the lease.
+pub(super) const CLOSE_TIME: Duration =
+    CALL_TIMEOUT.saturating_add(ANSWER_GRACE).saturating_mul(2).saturating_add(END_TIME);
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    /// Everything that was pending is written, or all but a little.
+    Enough,
+    /// Much is pending still.
+    More,
+    Failed,
+    /// Nothing can be written, as the store has no lease.
+    NoLease,
+}
+
 /// Runs until the store is closed, then writes what is left, in the time that any call has.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut batches = Batches::new();
     let mut is_failing = false;
-    loop {
+    'open: loop {
         let is_closing = timeout(INTERVAL, shared.closing.notified()).await.is_ok();
         if is_closing {
             break;
         }
-        check(&shared).await;
-        while flush(&shared, Instant::now() + CALL_TIMEOUT, &mut batches, &mut is_failing).await {}
+        tokio::select! {
+            () = check(&shared) => {}
+            () = shared.closing.notified() => break,
+        }
+        loop {
+            let deadline = Instant::now() + CALL_TIMEOUT;
+            if flush(&shared, deadline, &mut batches, &mut is_failing).await != Flushed::More {
+                break;
+            }
+            if timeout(Duration::ZERO, shared.closing.notified()).await.is_ok() {
+                break 'open;
+            }
+        }
     }
     let deadline = Instant::now() + CALL_TIMEOUT;
     while shared.notes.len() > 0 && Instant::now() < deadline {
-        flush(&shared, deadline, &mut batches, &mut is_failing).await;
-        if is_failing {
-            sleep(INTERVAL).await;
+        match flush(&shared, deadline, &mut batches, &mut is_failing).await {
+            Flushed::Enough | Flushed::More => {}
+            Flushed::Failed => sleep_until(deadline.min(Instant::now() + INTERVAL)).await,
+            // It gets none any more.
+            Flushed::NoLease => break,
         }
     }
     let lost = shared.notes.len();
@@ -65,15 +95,14 @@ async fn check(shared: &Shared) {
     let _ = timeout(CALL_TIMEOUT, look).await;
 }
 
-/// Writes what is pending, up to a number, in one transaction. If that fails, it is written by the next flush. Returns
-/// whether the next flush is due at once.
+/// Writes what is pending, up to a number, in one transaction. If that fails, it is written by the next flush.
 async fn flush(
     shared: &Shared,
     deadline: Instant,
     batches: &mut Batches,
     is_failing: &mut bool,
-) -> bool {
-    let Some(batch) = batches.next(shared) else { return false };
+) -> Flushed {
+    let Some(batch) = batches.next(shared) else { return Flushed::Enough };
     let args = (batch, shared.log);
     let written = call::run(shared.target(), Kind::Write, deadline, &args, |tx, args| {
         let (batch, log) = args;
@@ -87,7 +116,7 @@ async fn flush(
                 let (dropped, audit_dropped) = shared.notes.dropped();
                 tracing::info!(%store, dropped, audit_dropped, "the store can be written again");
             }
-            shared.notes.is_much()
+            if shared.notes.is_much() { Flushed::More } else { Flushed::Enough }
         }
         Err(error) => {
             batches.unwritten = Some(args.0.notes);
@@ -97,7 +126,11 @@ async fn flush(
             if !std::mem::replace(is_failing, true) {
                 tracing::warn!(%store, %error, "cannot write to the store; keeping last-seen times in memory");
             }
-            false
+            if matches!(error, StoreError::NoLease { .. }) {
+                Flushed::NoLease
+            } else {
+                Flushed::Failed
+            }
         }
     }
 }

@@ -19,7 +19,14 @@ use crate::nodes::{COMMIT_TIME, NodeLease};
 /// begins later finds that the lease has ended; so this needs no clock to be right. A process that stays stopped delays
 /// others for at most 4 s: then the database aborts its idle transaction (`idle_in_transaction_session_timeout`).
 #[derive(Debug, Clone, Default)]
-pub struct LeaseGate(Arc<Mutex<Option<Open>>>);
+pub struct LeaseGate(Arc<Mutex<State>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    open: Option<Open>,
+    /// The node that has asked for a lease, until there is an answer.
+    asked: Option<u64>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
@@ -37,37 +44,52 @@ pub(super) fn boot_time() -> Duration {
 impl LeaseGate {
     /// For how much longer it is open if no renewal follows.
     pub fn left(&self) -> Option<Duration> {
-        let open = *self.0.lock();
+        let open = self.0.lock().open;
         open?.until.checked_sub(boot_time()).filter(|left| !left.is_zero())
     }
 
     /// The lease under which changes may be made now.
     pub fn lease(&self) -> Option<NodeLease> {
-        let open = *self.0.lock();
+        let open = self.0.lock().open;
         open.filter(|open| boot_time() < open.until).map(|open| open.lease)
     }
 
     /// The lease that has begun and is not known to have ended.
     pub(super) fn last_lease(&self) -> Option<NodeLease> {
-        self.0.lock().map(|open| open.lease)
+        self.0.lock().open.map(|open| open.lease)
+    }
+
+    /// A node asks for a lease.
+    pub(super) fn ask(&self, node: u64) {
+        self.0.lock().asked = Some(node);
+    }
+
+    /// The node that has asked has its answer.
+    pub(super) fn answered(&self) {
+        self.0.lock().asked = None;
+    }
+
+    /// The node that has asked for a lease without an answer, and so may have one.
+    pub(super) fn unanswered(&self) -> Option<u64> {
+        self.0.lock().asked
     }
 
     /// A lease has begun, or was renewed, by a call that began at this time.
     pub(super) fn open(&self, lease: NodeLease, began: Duration) {
-        let mut open = self.0.lock();
+        let mut state = self.0.lock();
         let until = began.saturating_add(COMMIT_TIME);
-        match open.as_mut() {
+        match state.open.as_mut() {
             Some(open) if open.lease.epoch > lease.epoch => {}
             Some(open) if open.lease == lease => open.until = open.until.max(until),
-            _ => *open = Some(Open { lease, until }),
+            _ => state.open = Some(Open { lease, until }),
         }
     }
 
     /// A lease has ended.
     pub(super) fn close(&self, lease: NodeLease) {
-        let mut open = self.0.lock();
-        if open.is_some_and(|open| open.lease == lease) {
-            *open = None;
+        let mut state = self.0.lock();
+        if state.open.is_some_and(|open| open.lease == lease) {
+            state.open = None;
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The store: how it is opened and closed, and its calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_protocol::DeviceId;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -133,14 +133,20 @@ impl PostgresStore {
         self.shared.gate.as_ref()
     }
 
+    /// How long [`PostgresStore::close`] may take.
+    pub const CLOSE_TIME: Duration = flusher::CLOSE_TIME;
+
     /// Closes the store: writes the pending notes, and waits for that, in the time that any call has. Then it ends its
-    /// lease, if it needs one and has one. Later calls fail with [`StoreError::Closed`].
+    /// lease, if it needs one, also one that it has asked for without an answer. Later calls fail with
+    /// [`StoreError::Closed`].
     pub async fn close(&self) {
         self.shared.closing.notify_one();
-        let flusher = self.flusher.lock().take();
-        if let Some(flusher) = flusher {
+        // Kept until it has ended, as the caller may stop to wait, and begin again.
+        let mut flusher = self.flusher.lock().await;
+        if let Some(running) = flusher.as_mut() {
             // A task that panicked has nothing left to write.
-            let _ = flusher.await;
+            let _ = running.await;
+            *flusher = None;
         }
     }
 

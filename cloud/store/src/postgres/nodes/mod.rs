@@ -1,6 +1,8 @@
 //! Nodes and their leases: calls with a dedicated connection and deadline.
 
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 mod several_tests;
 mod sql;
 #[cfg(test)]
@@ -35,6 +37,9 @@ impl NodeStore for PostgresStore {
     ) -> StoreFuture<'a, LeaseOutcome> {
         Box::pin(async move {
             let began = boot_time();
+            if let Some(gate) = &self.shared.gate {
+                gate.ask(node.id);
+            }
             let name: String = text(&node.name).chars().take(MAX_NAME_CHARS).collect();
             // By itself, so that it counts although the next call may have to wait for a transaction of a dead node.
             self.lease_call(Kind::Write, (id_to_column(node.id), name), |tx, (node, name)| {
@@ -50,8 +55,11 @@ impl NodeStore for PostgresStore {
                     Box::pin(begin(tx, *node, *alone))
                 })
                 .await?;
-            if let (LeaseOutcome::Begun { lease, .. }, Some(gate)) = (&outcome, &self.shared.gate) {
-                gate.open(*lease, began);
+            if let Some(gate) = &self.shared.gate {
+                if let LeaseOutcome::Begun { lease, .. } = &outcome {
+                    gate.open(*lease, began);
+                }
+                gate.answered();
             }
             Ok(outcome)
         })
