@@ -1,7 +1,6 @@
-//! The server: assembled from its parts, run, and stopped.
+//! The server: assembled from its parts, and stopped.
 
 use std::error::Error;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +9,7 @@ use std::time::Duration;
 use fedecks_cloud::auth::{ApiTokens, FailedLogins};
 use fedecks_cloud::serve::{Server, Tls};
 use fedecks_cloud::{Denylist, Fedecks, Hub, Options, ServeOptions};
-use fedecks_store::{BoxFuture, DeviceQuery};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sd_notify::NotifyState;
+use fedecks_store::{DeviceQuery, NodeRecord};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
@@ -20,7 +17,7 @@ use tokio::time::Instant;
 use crate::audit_trail::AuditTrail;
 use crate::clock::ClockKeeper;
 use crate::cluster::{self, ClusterStatus, Leadership, Peers};
-use crate::config::{Config, Overrides, Service, TlsChoice};
+use crate::config::{Config, Overrides, Service};
 use crate::dashboard_sessions::DashboardSessions;
 use crate::device_messages::DeviceMessages;
 use crate::error::ServerError;
@@ -32,32 +29,14 @@ use crate::lease::Lease;
 use crate::metrics::{
     DeviceCounters, DeviceMessageCounters, DeviceRequests, LogConsumers, Metrics,
 };
+use crate::opened::Opened;
+use crate::own_node::OwnNode;
 use crate::registrations::RegistrationRecorder;
 use crate::request_memory::RequestMemory;
-use crate::signals::{self, Shutdown};
 use crate::state::AppState;
-use crate::store::{self, create_data_dir};
+use crate::store::{Closing, create_data_dir};
 use crate::webhooks::{self, KeptEvents, Webhooks};
-use crate::{certificates, expiry, listeners, preflight, systemd};
-
-/// Serves until a signal stops it.
-pub(crate) fn run(config: Config, ready_file: Option<&Path>) -> Result<(), ServerError> {
-    raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(ServerError::io("start the runtime"))?;
-    // A database has its notes already when the server has stopped.
-    let last_tasks = config.store.file().map_or(Duration::ZERO, |_| LAST_TASKS);
-    let served = runtime.block_on(serve(config, ready_file));
-    // Not as long as the system resolves a name. A start may be waiting for another server, which is left at once.
-    let stopped_in_order = matches!(served, Ok(true));
-    runtime.shutdown_timeout(if stopped_in_order { last_tasks } else { Duration::ZERO });
-    served.map(drop)
-}
-
-/// How long tasks may take to end after an orderly stop, in which the store writes its notes.
-const LAST_TASKS: Duration = Duration::from_secs(6);
+use crate::{expiry, listeners, preflight};
 
 /// How long the last calls that settle messages to devices may take when the server stops.
 const LAST_SETTLED: Duration = Duration::from_secs(2);
@@ -65,48 +44,14 @@ const LAST_SETTLED: Duration = Duration::from_secs(2);
 /// The number of devices that are disconnected at a time when the server stops.
 const DRAIN_BATCH: usize = 256;
 
-/// Returns false if a signal stopped it before it served.
-async fn serve(config: Config, ready_file: Option<&Path>) -> Result<bool, ServerError> {
-    let mut shutdown = Shutdown::listen()?;
-    let hangup = signals::hangup()?;
-    let app = tokio::select! {
-        app = App::start_with(config) => app?,
-        signal = shutdown.requested() => {
-            tracing::info!(signal, "stopped before it served");
-            return Ok(false);
-        }
-    };
-    app.announce(ready_file)?;
-    systemd::feed_watchdog();
-    let certificates = app.certificates.clone();
-    let reloading = certificates::reload_on_change(certificates, app.hub.clone(), hangup);
-    let certificates = tokio::spawn(reloading);
-    let (signal, ends) = tokio::select! {
-        signal = shutdown.requested() => (Some(signal), Ok(true)),
-        () = app.lost_lease() => (None, Err(ServerError::LeaseLost)),
-        () = app.drained() => (None, Err(ServerError::Drained)),
-    };
-    certificates.abort();
-    tracing::info!(signal, connections = app.server.connections(), "stopping");
-    systemd::notify(&[
-        NotifyState::Stopping,
-        NotifyState::Status("draining connections"),
-        NotifyState::ExtendTimeoutUsec(time_to_stop(&app.config)),
-    ]);
-    tokio::select! {
-        () = app.stop() => ends,
-        signal = shutdown.requested() => Err(ServerError::StoppedAtOnce(signal)),
-    }
-}
-
 /// A running server, without the signals and systemd that `fedecks-cloud serve` adds. Dropping it
 /// closes its listeners.
 pub struct App {
-    config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     server: Server,
-    hub: Hub,
+    pub(crate) hub: Hub,
     tokens: ApiTokens,
-    certificates: Vec<Tls>,
+    pub(crate) certificates: Vec<Tls>,
     webhooks: Webhooks,
     /// With the other servers.
     shared_events: Option<SharedEvents>,
@@ -115,8 +60,8 @@ pub struct App {
     stopping: watch::Sender<bool>,
     /// Has messages to devices expire. Aborted when this is dropped.
     expiring: JoinSet<()>,
-    /// Has the store write its notes.
-    closing: BoxFuture<'static, ()>,
+    closing: Closing,
+    _node: Option<Arc<OwnNode>>,
     // Aborted when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -125,21 +70,28 @@ impl App {
     /// Starts a server with this configuration file; the environment changes nothing.
     pub async fn start(config: &Path) -> Result<Self, impl Error + use<>> {
         let config = Config::load(Some(config), |_| None, Overrides::default())?;
-        Self::start_with(config).await
+        let opened = Opened::open(config).await?;
+        let (closing, _node) = (opened.store.closing.clone(), opened.node.clone());
+        let started = Self::start_on(opened, |_| {}).await;
+        if started.is_err() {
+            closing.close(Duration::MAX).await;
+        }
+        started
     }
 
-    async fn start_with(config: Config) -> Result<Self, ServerError> {
-        // Before anything is created.
-        let preflight = preflight::check(&config)?;
-        preflight.log();
-        let config = Arc::new(config);
-        let store = store::open_for_server(&config).await?;
-        let lease = match store.nodes.clone() {
-            Some(nodes) => {
-                let cluster = config.cluster.as_ref();
-                Some(Lease::begin(nodes, cluster, systemd::notify_standby).await?)
+    /// Starts it once it has its lease, if the store is in a database; `on_standby` learns who else has one. If it fails or
+    /// is dropped, the caller has to close the store, which ends the lease.
+    pub(crate) async fn start_on(
+        opened: Opened,
+        on_standby: impl FnMut(&NodeRecord),
+    ) -> Result<Self, ServerError> {
+        let Opened { config, preflight, store, node } = opened;
+        let lease = match (store.nodes.clone(), &node) {
+            (Some(nodes), Some(node)) => {
+                preflight::check_addresses(&config)?;
+                Some(Lease::begin(nodes, node.id, config.cluster.as_ref(), on_standby).await?)
             }
-            None => None,
+            _ => None,
         };
         let (mut joined, mut leads) = (None, Leadership::always());
         if let (Some(cluster), Some(lease)) = (&config.cluster, &lease) {
@@ -319,6 +271,7 @@ impl App {
             stopping,
             expiring,
             closing,
+            _node: node,
             _tasks,
         })
     }
@@ -350,14 +303,12 @@ impl App {
             shared_events.end().await;
         }
         drop(self.lease);
-        if tokio::time::timeout(LAST_TASKS, self.closing).await.is_err() {
-            tracing::warn!("the store may lack its last notes");
-        }
+        self.closing.close(Duration::MAX).await;
         tracing::info!("stopped");
     }
 
     /// Returns once another server may serve on the database; never for a store in a file.
-    async fn lost_lease(&self) {
+    pub(crate) async fn lost_lease(&self) {
         match &self.lease {
             Some(lease) => lease.lost().await,
             None => std::future::pending().await,
@@ -365,11 +316,21 @@ impl App {
     }
 
     /// Returns once an operator has asked this server to end.
-    async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         match &self.lease {
             Some(lease) => lease.drained().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// How long [`App::stop`] may take.
+    pub(crate) fn time_to_stop(&self) -> Duration {
+        self.config.drain.deadline + LAST_SETTLED + webhooks::LAST_KEPT + self.closing.time
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.server.connections()
     }
 
     /// The address of each listener, in the order of the configuration.
@@ -381,34 +342,6 @@ impl App {
     pub fn tokens(&self) -> &ApiTokens {
         &self.tokens
     }
-
-    /// Reports that devices can connect: to the log, the ready file and systemd.
-    fn announce(&self, ready_file: Option<&Path>) -> Result<(), ServerError> {
-        let mut lines = String::new();
-        for (address, listener) in self.addresses().iter().zip(&self.config.listeners) {
-            let tls = listener.tls != TlsChoice::Off;
-            tracing::info!(%address, path = self.config.path, tls, "listening");
-            lines.push_str(&format!("{address}\n"));
-        }
-        if let Some(file) = ready_file {
-            // Under another name first, so that no reader finds it incomplete.
-            let unfinished = file.with_extension("new");
-            fs::write(&unfinished, &lines)
-                .and_then(|()| fs::rename(&unfinished, file))
-                .map_err(ServerError::io(format!("write {}", file.display())))?;
-        }
-        let status = format!("listening on {}", lines.trim_end().replace('\n', ", "));
-        systemd::notify_surely(&[NotifyState::Ready, NotifyState::Status(&status)]);
-        tracing::info!("ready");
-        Ok(())
-    }
-}
-
-/// How long stopping may take, in microseconds, with a reserve.
-fn time_to_stop(config: &Config) -> u32 {
-    let reserve = Duration::from_secs(2);
-    let all = config.drain.deadline + LAST_SETTLED + webhooks::LAST_KEPT + LAST_TASKS + reserve;
-    u32::try_from(all.as_micros()).unwrap_or(u32::MAX)
 }
 
 fn options(config: &Config) -> Options {
@@ -432,13 +365,4 @@ fn options(config: &Config) -> Options {
         it.received_bytes = config.sessions.received_bytes;
         it.queued_bytes = config.sessions.queued_bytes;
     })
-}
-
-/// Raises the limit on open files to the highest that the system allows: each connection is one.
-fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "cannot raise the number of open files");
-    }
 }

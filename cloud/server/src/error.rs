@@ -1,6 +1,7 @@
 //! Why the server did not start, or stopped early. Errors of single commands are in `cli/error.rs`.
 
 use std::io;
+use std::path::PathBuf;
 
 use fedecks_cloud::BuildError;
 use fedecks_cloud::serve::{ServeError, TlsError};
@@ -33,6 +34,12 @@ pub(crate) enum ServerError {
     EmptyDatabase(StoreError),
     #[error("{0}, and did not become free: stop that server, or give this one another store")]
     StoreInUse(StoreError),
+    #[error(
+        "{} is locked by another server with the same `data_dir`, and did not become free: stop that server, or give \
+         this one another `data_dir`",
+        .0.display()
+    )]
+    DataDirInUse(PathBuf),
     #[error(
         "this server has lost the lease of the database, and stopped: another server may serve"
     )]

@@ -90,6 +90,7 @@ impl Lease {
     /// database answers with an error, or is busy for [`FIRST_CALLS`].
     pub(crate) async fn begin(
         store: Arc<dyn NodeStore>,
+        id: u64,
         cluster: Option<&Cluster>,
         on_standby: impl FnMut(&NodeRecord),
     ) -> Result<Self, ServerError> {
@@ -97,7 +98,7 @@ impl Lease {
         let other_renewed = Arc::new(Notify::new());
         let mut keeper = Keeper {
             store,
-            node: NewNode { id: rand::random(), name },
+            node: NewNode { id, name },
             admission: if cluster.is_some() { Admission::Several } else { Admission::Alone },
             rules: OwnLease::new(LeaseTimes::default(), boot_time()),
             drains: false,

@@ -87,6 +87,12 @@ pub(crate) fn addresses(config: &Config) -> Vec<SocketAddr> {
     config.listeners.iter().map(|listener| listener.address).collect()
 }
 
+/// Fails as listening would, before a server gets the lease of a database or waits for it.
+pub(crate) fn check_addresses(config: &Config) -> Result<(), ServerError> {
+    let failed = fedecks_cloud::serve::check_addresses(&addresses(config));
+    failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -1,4 +1,4 @@
-//! The signals that the server handles. What it does then is up to `app.rs`.
+//! The signals that the server handles. What it does then is up to `running.rs`.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

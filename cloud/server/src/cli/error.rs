@@ -35,7 +35,10 @@ pub(super) const EXIT_STATUS: [(u8, &str); 7] = [
         "any other failure, such as an unknown device; a certificate that devices would refuse",
     ),
     (WRONG_USAGE, "invalid arguments or input, such as an id or a password"),
-    (IN_USE, "another server uses the store, or the lease of the database was lost"),
+    (
+        IN_USE,
+        "another server uses the store or the data directory, or the lease of the database was lost",
+    ),
     (
         WRONG_CONFIGURATION,
         "invalid configuration, or no store, or one that was moved to a database",
@@ -149,7 +152,9 @@ impl CliError {
         match self {
             Self::Config(_) | Self::NoStore(_) => WRONG_CONFIGURATION,
             Self::Server(error) if error.is_configuration() => WRONG_CONFIGURATION,
-            Self::Server(ServerError::StoreInUse(_) | ServerError::LeaseLost) => IN_USE,
+            Self::Server(
+                ServerError::StoreInUse(_) | ServerError::DataDirInUse(_) | ServerError::LeaseLost,
+            ) => IN_USE,
             Self::Server(ServerError::Drained) => DRAINED,
             Self::Password(_)
             | Self::PasswordsDiffer

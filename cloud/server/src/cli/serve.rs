@@ -8,10 +8,10 @@ use clap::Args;
 use super::error::CliError;
 use super::logging;
 use super::place::Place;
-use crate::app;
 use crate::config::{Overrides, parse_address, warning_of_environment};
 use crate::error::ServerError;
 use crate::owner::act_as_owner_of;
+use crate::running;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -46,5 +46,5 @@ pub(super) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let Some(problem) = warning_of_environment(std::env::vars_os().map(|(name, _)| name)) {
         tracing::warn!(problem, "the configuration is not complete");
     }
-    Ok(app::run(config, ready_file.as_deref())?)
+    Ok(running::run(config, ready_file.as_deref())?)
 }

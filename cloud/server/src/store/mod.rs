@@ -22,7 +22,7 @@ use crate::error::ServerError;
 pub(crate) use directory::create_data_dir;
 pub(crate) use file::{STANDARD_OUTPUT, back_up, back_up_to_standard_output, restore};
 pub(crate) use open::OpenStore;
-pub(crate) use served::ServedStore;
+pub(crate) use served::{Closing, ServedStore};
 
 /// Opens the store of a server that starts. Only a server that also generates its secrets creates the store: others
 /// have devices, and an empty store would let in those that are revoked or blocked.

@@ -1,6 +1,7 @@
 //! The store of a running server, as each of its parts knows it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fedecks_cloud::accounts::AccountHandler;
 use fedecks_store::{
@@ -30,27 +31,53 @@ pub(crate) struct ServedStore {
     pub(crate) nodes: Option<Arc<dyn NodeStore>>,
     /// For the logins of devices.
     pub(crate) handler: AccountHandler,
-    /// Writes the notes when the server stops, if that has to be waited for.
-    pub(crate) closing: BoxFuture<'static, ()>,
+    pub(crate) closing: Closing,
+}
+
+/// Closes a store when the server stops, however far its start was.
+#[derive(Clone)]
+pub(crate) struct Closing {
+    close: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+    /// How long that may take.
+    pub(crate) time: Duration,
+}
+
+impl Closing {
+    /// Writes the notes and ends the lease, if that has to be waited for, but not for longer than this. Does nothing if that
+    /// is done.
+    pub(crate) async fn close(&self, limit: Duration) {
+        if tokio::time::timeout(self.time.min(limit), (self.close)()).await.is_err() {
+            tracing::warn!("the store may lack its last notes");
+        }
+    }
 }
 
 impl ServedStore {
     pub(super) fn new(store: OpenStore) -> Self {
         match store {
             // Dropping it waits for its notes.
-            OpenStore::File(store) => Self::of::<SqliteStore>(store.into(), Box::pin(async {})),
+            OpenStore::File(store) => {
+                let closing =
+                    Closing { close: Arc::new(|| Box::pin(async {})), time: Duration::ZERO };
+                Self::of::<SqliteStore>(store.into(), closing)
+            }
             #[cfg(feature = "postgres")]
             OpenStore::Database(store) => {
                 let store = Arc::new(store);
                 let closed = store.clone();
                 let nodes: Arc<dyn NodeStore> = store.clone();
-                let served = Self::of(store, Box::pin(async move { closed.close().await }));
+                let close = move || -> BoxFuture<'static, ()> {
+                    let closed = closed.clone();
+                    Box::pin(async move { closed.close().await })
+                };
+                let time = fedecks_store::PostgresStore::CLOSE_TIME;
+                let served = Self::of(store, Closing { close: Arc::new(close), time });
                 Self { nodes: Some(nodes), ..served }
             }
         }
     }
 
-    fn of<S: Store>(store: Arc<S>, closing: BoxFuture<'static, ()>) -> Self {
+    fn of<S: Store>(store: Arc<S>, closing: Closing) -> Self {
         Self {
             all: store.clone(),
             accounts: store.clone(),

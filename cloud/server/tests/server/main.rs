@@ -22,6 +22,7 @@ mod guessing;
 mod haproxy;
 mod hostile;
 mod kept;
+mod leases;
 mod limits;
 mod literal_json;
 mod message_ids;
