@@ -15,6 +15,7 @@ use fedecks_protocol::CloseReason;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::calls::FIRST_HAND;
 use crate::link::Link;
 use crate::options::{NatsError, NatsOptions};
 use crate::shared::Shared;
@@ -203,7 +204,7 @@ impl Backplane for NatsBackplane {
         let Some(entry) = self.shared.entry(device) else { return };
         if entry.owner != self.shared.me {
             // If it is lost, the device gets its messages when it connects, or with the next one.
-            let _ = self.shared.send_call(&entry, 0, Call::Wake, None);
+            let _ = self.shared.send_call(&entry, FIRST_HAND, Call::Wake, None);
         } else if let Some(node) = self.shared.node(entry.presence.connection.node()) {
             node.wake(device);
         }

@@ -26,6 +26,11 @@ pub(crate) enum Unanswered {
     Unknown,
 }
 
+/// The ids of bells, which have no answer: one that the device's node should have, and one that was passed on by the node
+/// that the device has left, which is not passed on again.
+pub(crate) const FIRST_HAND: u64 = 0;
+pub(crate) const PASSED_ON: u64 = 1;
+
 /// A node has answered another kind of call.
 const OTHER: &str = "a node has answered something else";
 

@@ -9,6 +9,7 @@ use fedecks_cloud::messaging::{DeliverError, NodeId, RequestError};
 use fedecks_cloud::{DeviceId, Term};
 use tokio::time::Instant;
 
+use crate::calls::{FIRST_HAND, PASSED_ON};
 use crate::shared::Shared;
 use crate::state::count;
 use crate::waiting::Outcome;
@@ -120,11 +121,17 @@ impl Shared {
                 let closed = node.is_some_and(|node| node.close(&device, reason));
                 reply.send(&Answer::Closed(closed));
             }
-            Call::Wake => {
-                if let Some(node) = node {
-                    node.wake(&device);
+            Call::Wake => match self.entry(&device).filter(|entry| entry.owner != self.me) {
+                // It has moved, which the caller does not know yet.
+                Some(entry) if reply.id == FIRST_HAND => {
+                    let _ = self.send_call(&entry, PASSED_ON, Call::Wake, None);
                 }
-            }
+                _ => {
+                    if let Some(node) = node {
+                        node.wake(&device);
+                    }
+                }
+            },
             Call::Ask { question, timeout } => match node {
                 Some(node) => self.ask_here(node, device, question, timeout, reply),
                 None => reply.send(&Answer::Answered(Err(RequestError::NotConnected))),

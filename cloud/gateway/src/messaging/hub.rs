@@ -375,6 +375,8 @@ impl Node for Inner {
         if let Some(connection) = self.registry.get(&newer.device) {
             if connection.id() < newer.connection {
                 connection.close(CloseCode::Replaced);
+                // What rang here for the older one was meant for this one.
+                self.backplane.wake(&newer.device);
             }
         }
     }

@@ -70,8 +70,9 @@ impl Cluster {
         let nats = Nats::start(Host::new(11).await?);
         let url = database.url();
         let sessions = if is_steady { STEADY } else { SESSIONS };
-        let lines = sessions.to_owned() + &configuration(mode, webhook, nats.host.address);
-        let lines = format!("store = {url:?}\nstore_password_file = \"password\"\n{lines}");
+        let rest = configuration(mode, webhook, nats.host.address);
+        let lines =
+            format!("store = {url:?}\nstore_password_file = \"password\"\n{sessions}{rest}");
         let program = std::env::current_exe().unwrap().with_file_name("fedecks-cloud");
         let new_program = |lines: &str| {
             let program = CloudProgram::configured(program.clone(), lines);

@@ -289,9 +289,8 @@ impl Trial {
             verdicts.iter_mut().for_each(|(_, verdict)| verdict.findings.retain(|it| !is_lost(it)));
             findings.retain(|it| !it.is_missing());
         }
-        let away = records.iter().map(|record| match record.entry {
-            FleetEntry::Back { away, .. } => away,
-            _ => Duration::ZERO,
+        let away = records.iter().filter_map(|record| {
+            if let FleetEntry::Back { away, .. } = record.entry { Some(away) } else { None }
         });
         Report {
             longest_away: away.max().unwrap_or_default(),
