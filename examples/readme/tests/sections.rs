@@ -144,7 +144,9 @@ fn no_command_of_the_readme_goes_without_a_test() {
         let script = command.split_whitespace().next().unwrap();
         let steps = run.lines().filter(|line| !line.starts_with('#'));
         let in_ci = script.starts_with("ci/")
-            && steps.flat_map(str::split_whitespace).any(|word| word == script);
+            && steps
+                .flat_map(str::split_whitespace)
+                .any(|word| word == script);
         let in_trial = trial.iter().any(|block| commands(block).contains(&command));
         // `readme.rs` runs the library's two programs, whose names these are.
         let in_library = command.contains("--bin readme-");
