@@ -46,15 +46,25 @@ impl Bed {
     async fn with_store_in(folder: &Path) -> Self {
         let store = folder.join("fedecks.sqlite");
         let server = CloudProcess::start(PROGRAM, &format!("store = {store:?}\n")).await;
+        let token = Self::token(&server).await;
+        // With the token, which would be revoked by restoring a copy without it.
         server.program.run(&["backup", COPY], "").await;
-        Self::of(server, store).await
+        Self::with(server, store, token).await
     }
 
-    /// A server whose store is there, or in a database.
-    async fn of(server: CloudProcess, store: PathBuf) -> Self {
+    /// A server whose store is in a database.
+    async fn of(server: CloudProcess) -> Self {
+        let token = Self::token(&server).await;
+        Self::with(server, PathBuf::new(), token).await
+    }
+
+    async fn token(server: &CloudProcess) -> String {
+        server.token("all", &["--role", "read", "--role", "send"]).await
+    }
+
+    async fn with(server: CloudProcess, store: PathBuf, token: String) -> Self {
         let pid = server.pid();
         let device = server.device("nerves-1").await;
-        let token = server.token("all", &["--role", "read", "--role", "send"]).await;
         let http = server.http().token(&token);
         let messages = http.events("/api/v1/events?kind=message").await;
         Self { server, pid, device, store, http, messages }
@@ -230,7 +240,7 @@ async fn a_killed_database_refuses_logins_and_nothing_else() {
     let Some(mut postgres) = PostgresServer::start() else { return };
     let program = with_database(&postgres.database("fedecks"));
     program.add_account(USER, PASSWORD).await;
-    let mut bed = Bed::of(program.serve(&[]).await, PathBuf::new()).await;
+    let mut bed = Bed::of(program.serve(&[]).await).await;
     postgres.kill();
     bed.http.until_status("/api/v1/devices", StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(bed.login("nerves-2").await, UNAVAILABLE);
