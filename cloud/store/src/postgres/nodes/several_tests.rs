@@ -129,6 +129,9 @@ async fn nodes_that_serve_together_learn_how_often_to_rebalance() {
     assert!(store.drain_node(second.node).await.unwrap());
     assert_eq!(store.rebalance_nodes().await.unwrap(), 0, "one stays");
     assert_eq!(asked(0, &first).await, 2);
+    // One that starts again was not asked.
+    let again = cluster.joins(0).await.0;
+    assert_eq!(asked(0, &again).await, 0);
 }
 
 #[tokio::test]

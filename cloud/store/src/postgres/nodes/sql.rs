@@ -150,7 +150,7 @@ pub(super) fn holder() -> String {
 pub(super) fn begin() -> String {
     format!(
         "UPDATE nodes AS it SET state = {SERVES}, alone = $2, epoch = nextval('node_epochs'),
-            drains = false, since = clock_timestamp() WHERE it.id = $1
+            drains = false, rebalances = 0, since = clock_timestamp() WHERE it.id = $1
         RETURNING it.epoch, NOT EXISTS (SELECT FROM nodes AS other
             WHERE other.state = {SERVES} AND other.id <> $1)"
     )
