@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::certificates::client_config;
-use crate::wait::{until_every, within};
+use crate::wait::{PATIENCE, until_every, within};
 
 /// Sends requests to one server.
 #[derive(Clone)]
@@ -166,13 +166,12 @@ fn complete_events<B: AsRef<[u8]>, E>(
 impl Events {
     /// The data of the next one.
     pub async fn next(&mut self) -> Value {
-        let event = within(self.0.next()).await.expect("the stream has ended").unwrap();
-        serde_json::from_str(&event.data).unwrap()
+        self.next_within(PATIENCE).await
     }
 
     /// The data of the next one, which may take this long.
     pub async fn next_within(&mut self, limit: Duration) -> Value {
-        let event = timeout(limit, self.0.next()).await.expect("there is no event");
+        let event = timeout(limit, self.0.next()).await.expect("no event in time");
         serde_json::from_str(&event.expect("the stream has ended").unwrap().data).unwrap()
     }
 

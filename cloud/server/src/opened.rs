@@ -35,9 +35,9 @@ impl Opened {
 
 async fn take_node(config: Arc<Config>) -> Result<OwnNode, ServerError> {
     let take = move || {
-        // Without a directory there is no id to be kept, which is logged.
+        // Then `OwnNode` warns that it cannot keep the id.
         if let Err(error) = create_data_dir(&config) {
-            tracing::debug!(%error, "there is no data directory");
+            tracing::debug!(%error, "cannot create the data directory");
         }
         OwnNode::take(&config.data_dir)
     };

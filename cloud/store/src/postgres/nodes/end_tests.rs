@@ -2,16 +2,16 @@
 
 use tokio::time::Instant;
 
+use super::tests::{patiently, stopped_before_commit};
 use crate::accounts::AccountStore;
 use crate::conformance::support::{cli, device, until};
 use crate::devices::DeviceStore;
 use crate::error::StoreError;
 use crate::nodes::{Admission, LeaseOutcome, NewNode, NodeLease, NodeState, NodeStore, Renewal};
-use crate::postgres::call::{CALL_TIMEOUT, hold_lease};
+use crate::postgres::call::CALL_TIMEOUT;
 use crate::postgres::store::{PostgresOptions, PostgresStore};
 use crate::postgres::test_server::TestServer;
 use crate::postgres::tests::server;
-use crate::postgres::{connection, location::Location};
 
 async fn open(server: &TestServer, database: &str) -> PostgresStore {
     let options = PostgresOptions::default().with(|it| it.needs_lease = true);
@@ -20,12 +20,10 @@ async fn open(server: &TestServer, database: &str) -> PostgresStore {
 
 /// Begins the lease of a node that no other one keeps from it, as soon as the database is not busy.
 async fn begin(store: &PostgresStore, node: &NewNode) -> NodeLease {
-    until(async || match store.begin_lease(node, Admission::Alone).await {
-        Ok(LeaseOutcome::Begun { lease, .. }) => Some(lease),
-        Err(StoreError::Busy { .. }) => None,
-        other => panic!("{other:?}"),
-    })
-    .await
+    match patiently(|| store.begin_lease(node, Admission::Alone)).await {
+        LeaseOutcome::Begun { lease, .. } => lease,
+        held @ LeaseOutcome::Held(_) => panic!("{held:?}"),
+    }
 }
 
 fn node() -> NewNode {
@@ -78,14 +76,7 @@ async fn a_successor_takes_over_at_once_and_locks_out() {
     let database = server.database().await;
     let [before, store] = [open(&server, &database).await, open(&server, &database).await];
     let first = begin(&before, &node()).await;
-    // A connection of the process before, which is stopped before COMMIT.
-    let location = Location::parse(&server.url(&database)).unwrap();
-    let pool = connection::pool(&location, 1, None).unwrap();
-    let stopped = pool.get().await.unwrap();
-    let hold = format!("BEGIN; SELECT {}", hold_lease(first));
-    stopped.batch_execute(&hold).await.unwrap();
-    let add = "INSERT INTO accounts VALUES ('marvin', 'hash', 0)";
-    stopped.batch_execute(add).await.unwrap();
+    let stopped = stopped_before_commit(&server, &database, first).await;
 
     let second = begin(&store, &node()).await;
     assert!(second.epoch > first.epoch);
@@ -94,9 +85,9 @@ async fn a_successor_takes_over_at_once_and_locks_out() {
     // What of it runs still can neither write, nor renew, nor end the lease of its successor.
     let refused = before.add_account("arthur", "hash", &cli()).await;
     assert!(matches!(refused, Err(StoreError::NoLease { .. })), "{refused:?}");
-    let renewed = until(async || before.renew_lease(&first).await.ok()).await;
+    let renewed = patiently(|| before.renew_lease(&first)).await;
     assert_eq!(renewed, Renewal::Lost);
-    let ended = until(async || before.end_lease(&first).await.ok()).await;
+    let ended = patiently(|| before.end_lease(&first)).await;
     assert!(!ended);
     let renewed = until(async || store.renew_lease(&second).await.ok()).await;
     assert!(matches!(renewed, Renewal::Renewed { .. }));

@@ -1,5 +1,7 @@
 //! Tests of leases with a real server. Time passes by moving the times of nodes back.
 
+use deadpool_postgres::Object;
+
 use crate::accounts::AccountStore;
 use crate::boxed::StoreFuture;
 use crate::conformance::support::{cli, device, until};
@@ -17,7 +19,7 @@ use crate::postgres::{connection, location::Location};
 use crate::stats::StoreMonitor;
 
 /// Makes a call again while the machine is too slow for its deadline.
-async fn patiently<'a, T>(call: impl Fn() -> StoreFuture<'a, T>) -> T {
+pub(super) async fn patiently<'a, T>(call: impl Fn() -> StoreFuture<'a, T>) -> T {
     for _ in 0..20 {
         match call().await {
             Err(StoreError::Busy { .. }) => {}
@@ -25,6 +27,22 @@ async fn patiently<'a, T>(call: impl Fn() -> StoreFuture<'a, T>) -> T {
         }
     }
     panic!("the store stays busy");
+}
+
+/// A connection as the store has them, of a process that is stopped before it commits the account `marvin`.
+pub(super) async fn stopped_before_commit(
+    server: &TestServer,
+    database: &str,
+    lease: NodeLease,
+) -> Object {
+    let location = Location::parse(&server.url(database)).unwrap();
+    let pool = connection::pool(&location, 1, None).unwrap();
+    let stopped = pool.get().await.unwrap();
+    let hold = format!("BEGIN; SELECT {}", hold_lease(lease));
+    stopped.batch_execute(&hold).await.unwrap();
+    let add = "INSERT INTO accounts VALUES ('marvin', 'hash', 0)";
+    stopped.batch_execute(add).await.unwrap();
+    stopped
 }
 
 /// A database, and the stores of three nodes.
@@ -315,14 +333,7 @@ async fn the_gate_may_close_while_a_change_is_made() {
 async fn a_stopped_process_commits_nothing_after_a_takeover() {
     let cluster = Cluster::new(server!()).await;
     let lease = cluster.begun(0).await;
-    // A connection as the store has them, of a process that is stopped before COMMIT.
-    let location = Location::parse(&cluster.server.url(&cluster.database)).unwrap();
-    let pool = connection::pool(&location, 1, None).unwrap();
-    let stopped = pool.get().await.unwrap();
-    let hold = format!("BEGIN; SELECT {}", hold_lease(lease));
-    stopped.batch_execute(&hold).await.unwrap();
-    let add = "INSERT INTO accounts VALUES ('marvin', 'hash', 0)";
-    stopped.batch_execute(add).await.unwrap();
+    let stopped = stopped_before_commit(&cluster.server, &cluster.database, lease).await;
     cluster.age(0).await;
     let other = NewNode { id: 7, name: "node 1".to_owned() };
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
